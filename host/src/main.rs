@@ -1,2 +1,11 @@
 //! Parse, run, exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|first| first == layerwright::sandbox::INIT_ARGUMENT) {
+        return layerwright::sandbox::init_main();
+    }
+    layerwright::cli::run(arguments)
+}

@@ -17,4 +17,4 @@ pub use digest::{ChainId, DiffId, Digest, DigestError, Hasher};
 pub use manifest::{Document, DocumentError, ImageIndex, Manifest};
 pub use media_type::{LayerCompression, MediaType};
 pub use platform::{Platform, PlatformError};
-pub use reference::{Reference, ReferenceError, Version};
+pub use reference::{DOCKER_HUB, Reference, ReferenceError, Version};

@@ -1,0 +1,289 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::configure::configure;
+use super::error::Failure;
+use super::handler::{HandlerArguments, HandlerError, HandlerHeredoc, HandlerInput, Inspect, InstructionHandler, StageState};
+use super::scope::Scope;
+use crate::dockerfile::{Arguments, Instruction, Keywords, Span, expand_instruction, expand_word};
+use crate::oci::{History, ImageConfig, Platform};
+use crate::operation::Operation;
+
+/// The handlers by the keywords that they claim.
+pub struct Handlers {
+    by_keyword: BTreeMap<String, Arc<dyn InstructionHandler>>,
+    keywords: Keywords,
+}
+
+impl Handlers {
+    /// Takes the claims of all handlers.
+    ///
+    /// # Errors
+    /// Two handlers claim one keyword, or one claims a word that is none.
+    pub fn new(handlers: Vec<Arc<dyn InstructionHandler>>) -> Result<Self, crate::dockerfile::KeywordError> {
+        let mut keywords = Keywords::new();
+        let mut by_keyword = BTreeMap::new();
+        for handler in handlers {
+            for keyword in handler.keywords() {
+                keywords.claim(handler.name(), keyword.clone())?;
+                by_keyword.insert(keyword.name.clone(), Arc::clone(&handler));
+            }
+        }
+        Ok(Self { by_keyword, keywords })
+    }
+
+    /// What the parser is told.
+    pub fn keywords(&self) -> &Keywords {
+        &self.keywords
+    }
+}
+
+/// The build arguments that stages may declare, and those that the user gave.
+#[derive(Clone, Debug, Default)]
+pub struct Globals {
+    /// The scope before the first FROM.
+    pub scope: Scope,
+    /// From the command line.
+    pub given: BTreeMap<String, String>,
+}
+
+/// One operation with the state that it finds.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// What to do.
+    pub operation: Operation,
+    /// The environment of a process.
+    pub env: Arc<Vec<(String, String)>>,
+    /// As the image configuration has it.
+    pub user: String,
+    /// Absolute.
+    pub working_dir: String,
+}
+
+/// One instruction, lowered.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Where it stands.
+    pub span: Span,
+    /// For the log.
+    pub text: String,
+    /// What to do, without changes of the configuration.
+    pub tasks: Vec<Task>,
+    /// What the image's history says; its time is not set.
+    pub history: History,
+}
+
+impl Step {
+    /// Whether a process runs in it.
+    pub fn runs(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task.operation, Operation::Exec(_)))
+    }
+}
+
+/// A stage's configuration and scope between two instructions.
+#[derive(Clone, Debug)]
+pub struct Lowering {
+    /// The image configuration so far.
+    pub config: ImageConfig,
+    /// The variables in force.
+    pub scope: Scope,
+    /// Whether this stage has set a command.
+    pub command_set: bool,
+}
+
+/// The fixed surroundings of a lowering.
+pub struct Surroundings<'a> {
+    /// Who lowers.
+    pub handlers: &'a Handlers,
+    /// The Dockerfile's escape character.
+    pub escape: char,
+    /// Arguments that may be declared.
+    pub globals: &'a Globals,
+    /// The platform that the build runs on.
+    pub build: &'a Platform,
+    /// The platform that the image is for.
+    pub target: &'a Platform,
+}
+
+/// Why an instruction has not been lowered.
+pub enum NotLowered {
+    /// It looks at files that do not exist yet.
+    Deferred,
+    /// It is wrong.
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for NotLowered {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Lowering {
+    /// Lowers one instruction and takes its changes of configuration and scope.
+    ///
+    /// # Errors
+    /// The instruction is wrong, or looks at files that do not exist yet; the state is unchanged then.
+    pub fn lower(&mut self, instruction: &Instruction, around: &Surroundings<'_>, look: &mut dyn Inspect) -> Result<Step, NotLowered> {
+        if instruction.name == "ARG" {
+            return Ok(self.declare(instruction, around)?);
+        }
+        let handler = around.handlers.by_keyword.get(&instruction.name);
+        let handler = handler.ok_or_else(|| Failure::new(format!("unknown instruction: {}", instruction.keyword)))?;
+        let get = |name: &str| self.scope.get(name).map(str::to_owned);
+        let expanded = expand_instruction(instruction, around.escape, around.handlers.keywords(), &get)?;
+        let input = handler_input(&expanded);
+        let operations = handler.lower(&input, &self.state(around), look).map_err(|error| match error {
+            HandlerError::Deferred => NotLowered::Deferred,
+            HandlerError::Invalid { message, hint } => NotLowered::Failed(Failure { hint, ..Failure::new(message) }),
+            plugin @ HandlerError::Plugin { .. } => NotLowered::Failed(plugin.into()),
+        })?;
+        Ok(self.take(instruction, input.text, operations))
+    }
+
+    fn state(&self, around: &Surroundings<'_>) -> StageState {
+        let container = &self.config.config;
+        let split = |pair: &String| pair.split_once('=').map_or_else(|| (pair.clone(), String::new()), |(n, v)| (n.to_owned(), v.to_owned()));
+        StageState {
+            target: around.target.clone(),
+            build: around.build.clone(),
+            build_args: self.scope.arguments(),
+            env: container.env.iter().map(split).collect(),
+            labels: container.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            user: container.user.clone(),
+            working_dir: if container.working_dir.is_empty() { "/".to_owned() } else { container.working_dir.clone() },
+            shell: container.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]),
+        }
+    }
+
+    fn take(&mut self, instruction: &Instruction, text: String, operations: Vec<Operation>) -> Step {
+        let mut tasks = Vec::new();
+        let mut created_by = text.clone();
+        for operation in operations {
+            match operation {
+                Operation::Configure(change) => {
+                    configure(&mut self.config, &change, &mut self.command_set);
+                    if let crate::operation::ConfigChange::Env(name, value) = &change {
+                        self.scope.set(name, value);
+                    }
+                }
+                operation => {
+                    if let Operation::Exec(exec) = &operation {
+                        created_by = run_text(&instruction.name, &self.scope.arguments(), &exec.arguments);
+                    }
+                    tasks.push(Task {
+                        operation,
+                        env: Arc::new(self.scope.variables().to_vec()),
+                        user: self.config.config.user.clone(),
+                        working_dir: match self.config.config.working_dir.as_str() {
+                            "" => "/".to_owned(),
+                            path => path.to_owned(),
+                        },
+                    });
+                }
+            }
+        }
+        if !tasks.is_empty() {
+            created_by.push_str(" # buildkit");
+        }
+        let history = History {
+            created_by: Some(created_by),
+            comment: Some("layerwright".to_owned()),
+            empty_layer: tasks.is_empty(),
+            ..History::default()
+        };
+        Step { span: instruction.span.clone(), text, tasks, history }
+    }
+
+    /// ARG: the command line's value, else the default, else the global scope's.
+    fn declare(&mut self, instruction: &Instruction, around: &Surroundings<'_>) -> Result<Step, Failure> {
+        let mut shown = Vec::new();
+        for declaration in instruction.declarations() {
+            let value = match (around.globals.given.get(&declaration.name), &declaration.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => {
+                    let get = |name: &str| self.scope.get(name).map(str::to_owned);
+                    Some(expand_word(default, around.escape, &get)?)
+                }
+                (None, None) => around.globals.scope.get(&declaration.name).map(str::to_owned),
+            };
+            shown.push(match &value {
+                Some(value) => format!("{}={value}", declaration.name),
+                None => declaration.name.clone(),
+            });
+            self.scope.declare(&declaration.name, value);
+        }
+        let text = format!("ARG {}", shown.join(" "));
+        let history = History {
+            created_by: Some(text.clone()),
+            comment: Some("layerwright".to_owned()),
+            empty_layer: true,
+            ..History::default()
+        };
+        Ok(Step { span: instruction.span.clone(), text, tasks: Vec::new(), history })
+    }
+}
+
+/// `RUN |1 A=1 /bin/sh -c true`, with the build arguments in scope.
+fn run_text(keyword: &str, arguments: &[(String, String)], command: &[String]) -> String {
+    let mut words = vec![keyword.to_owned()];
+    if !arguments.is_empty() {
+        words.push(format!("|{}", arguments.len()));
+        words.extend(arguments.iter().map(|(name, value)| format!("{name}={value}")));
+    }
+    words.extend(command.iter().cloned());
+    words.join(" ")
+}
+
+fn handler_input(instruction: &Instruction) -> HandlerInput {
+    let flags = instruction.flags.iter().map(|flag| (flag.name.clone(), flag.value.clone().unwrap_or_else(|| "true".to_owned())));
+    let arguments = match &instruction.arguments {
+        Arguments::Exec(words) => HandlerArguments::Exec(words.clone()),
+        Arguments::Words(words) => HandlerArguments::Words(words.clone()),
+        Arguments::Pairs(pairs) => HandlerArguments::Pairs(pairs.iter().map(|pair| (pair.name.clone(), pair.value.clone())).collect()),
+        Arguments::Text(text) => HandlerArguments::Text(text.clone()),
+    };
+    let heredoc = |heredoc: &crate::dockerfile::Heredoc| HandlerHeredoc {
+        name: heredoc.name.clone(),
+        content: heredoc.body().into_owned(),
+        descriptor: heredoc.descriptor,
+    };
+    HandlerInput {
+        name: instruction.name.clone(),
+        flags: flags.collect(),
+        arguments,
+        heredocs: instruction.heredocs.iter().map(heredoc).collect(),
+        text: instruction.original.trim().to_owned(),
+    }
+}
+
+/// Reads the arguments before the first FROM into the global scope.
+///
+/// # Errors
+/// A default that does not expand, with the instruction that has it.
+pub fn global_scope<'a>(
+    platform_arguments: &[(String, String)],
+    given: &[(String, String)],
+    instructions: &'a [Instruction],
+    escape: char,
+) -> Result<Globals, (&'a Instruction, Failure)> {
+    let mut globals = Globals { scope: Scope::default(), given: given.iter().cloned().collect() };
+    for (name, value) in platform_arguments {
+        let value = globals.given.get(name).unwrap_or(value).clone();
+        globals.scope.declare(name, Some(value));
+    }
+    for instruction in instructions {
+        for declaration in instruction.declarations() {
+            let value = match (globals.given.get(&declaration.name), &declaration.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => {
+                    let get = |name: &str| globals.scope.get(name).map(str::to_owned);
+                    Some(expand_word(default, escape, &get).map_err(|e| (instruction, e.into()))?)
+                }
+                (None, None) => None,
+            };
+            globals.scope.declare(&declaration.name, value);
+        }
+    }
+    Ok(globals)
+}

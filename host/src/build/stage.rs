@@ -1,0 +1,474 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures_util::future::{BoxFuture, FutureExt, try_join_all};
+use tokio::sync::OnceCell;
+use tokio::task::{JoinSet, block_in_place};
+
+use super::error::{BuildError, Failure};
+use super::exec;
+use super::lowering::{Lowering, NotLowered, Step, Task};
+use super::mounts;
+use super::plan::{PlannedBase, Planner, StagePlan, start};
+use super::settings::BuildSettings;
+use super::source::{LiveLook, PlannedSource, SourceFiles};
+use super::Deps;
+use crate::dockerfile::{Instruction, Span};
+use crate::graph::stage_label;
+use crate::image::{Image, Layer, LayerContent};
+use crate::layer::{LayerOptions, LayerWriter, NewLayer};
+use crate::oci::{Descriptor, Digest, LayerCompression};
+use crate::operation::Operation;
+use crate::progress::{Event, Level};
+use crate::rootfs::store::LayerSource;
+use crate::rootfs::tree::ReadTree;
+use crate::fs::Time;
+use crate::rootfs::apply::{ApplyContext, apply, is_independent};
+use crate::rootfs::disk::Disk;
+use crate::rootfs::layered::{IndexedLayer, Layered};
+use crate::rootfs::overlay::OverlayRootFs;
+use crate::sandbox::Cancel;
+
+/// A stage that has been built.
+pub struct StageOutcome {
+    /// What it gives.
+    pub image: Image,
+    /// Its configuration and scope, for a stage that is based on it.
+    pub state: Lowering,
+    /// Its files.
+    pub files: StageFiles,
+}
+
+/// A stage's files, by the backend that holds them.
+pub enum StageFiles {
+    /// Unpacked and mounted.
+    Overlay(Mutex<OverlayRootFs>),
+    /// In memory, contents where they came from.
+    Layered(Layered),
+}
+
+/// Everything that the stages of one build share.
+pub struct Shared {
+    /// Plans.
+    pub planner: Arc<Planner>,
+    /// What to build.
+    pub settings: Arc<BuildSettings>,
+    /// The seams.
+    pub deps: Arc<Deps>,
+    /// Ends every running command.
+    pub cancel: Cancel,
+    outcomes: Vec<OnceCell<Result<Arc<StageOutcome>, BuildError>>>,
+    blobs: Mutex<BTreeMap<Digest, Arc<OnceCell<()>>>>,
+    images: Mutex<BTreeMap<String, Layered>>,
+    seconds: i64,
+    now: String,
+}
+
+/// Builds the target and all that it needs, side by side where nothing forbids it.
+///
+/// # Errors
+/// The first failure, when every other stage has been stopped.
+pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Result<Image, BuildError> {
+    let cancel = Cancel::new().map_err(|e| BuildError::because("failed to start", e))?;
+    let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
+    let (seconds, now) = now(settings.source_date_epoch)?;
+    let cancelled = cancel.clone();
+    let shared = Arc::new(Shared { planner, settings, deps, cancel: cancelled, outcomes, blobs: Mutex::default(), images: Mutex::default(), seconds, now });
+    // A build that is given up must not leave a command running.
+    let _guard = CancelOnDrop(cancel.clone());
+    let mut stages = JoinSet::new();
+    for plan in shared.planner.plans() {
+        let shared = Arc::clone(&shared);
+        stages.spawn(async move { shared.outcome(plan.index).await.map(drop) });
+    }
+    let mut first = None;
+    while let Some(done) = stages.join_next().await {
+        let failed = match done {
+            Ok(Ok(())) | Ok(Err(BuildError::Cancelled)) => continue,
+            Ok(Err(error)) => error,
+            Err(stopped) if stopped.is_cancelled() => continue,
+            Err(panicked) => BuildError::because("a stage stopped unexpectedly", panicked),
+        };
+        if first.is_none() {
+            first = Some(failed);
+            cancel.cancel();
+            stages.abort_all();
+        }
+    }
+    if let Some(error) = first {
+        return Err(error);
+    }
+    let outcome = shared.outcome(target).await?;
+    Ok(shared.finish(outcome.image.clone()))
+}
+
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Shared {
+    /// The outcome of a stage, built once.
+    pub fn outcome(self: &Arc<Self>, index: usize) -> BoxFuture<'_, Result<Arc<StageOutcome>, BuildError>> {
+        async move {
+            let cell = self.outcomes.get(index).ok_or_else(|| BuildError::other(format!("stage {index} does not exist")))?;
+            cell.get_or_init(|| async { self.run(index).await.map(Arc::new) }).await.clone()
+        }
+        .boxed()
+    }
+
+    async fn run(self: &Arc<Self>, index: usize) -> Result<StageOutcome, BuildError> {
+        let plan = self.planner.plan(index).await?;
+        let stage = self.planner.graph.stages.get(index).ok_or_else(|| BuildError::other(format!("stage {index} does not exist")))?;
+        let from = stage.source.from.instruction.span.clone();
+        let at = |failure: Failure| failure.at(&self.deps.dockerfile, &from);
+        let (image, parent) = match &plan.base {
+            PlannedBase::Image(image) => (image.clone(), None),
+            PlannedBase::Stage(parent) => {
+                let outcome = self.outcome(*parent).await?;
+                (outcome.image.clone(), Some(outcome))
+            }
+        };
+        let mut work = Work {
+            shared: self,
+            index,
+            label: stage_label(&self.planner.dockerfile, index),
+            total: plan.steps.len() + plan.rest.len(),
+            done: 0,
+            files: self.open_files(&plan, &image, parent.as_deref()).await.map_err(at)?,
+            image,
+        };
+        for step in &plan.steps {
+            work.step(step, &plan.sources).await?;
+        }
+        let state = match (&plan.state, parent) {
+            (Some(state), _) => work.rest(&plan, state.clone(), plan.rest.clone()).await?,
+            (None, Some(parent)) => {
+                let mut state = Lowering { command_set: false, ..parent.state.clone() };
+                let mut instructions = self.planner.triggers(&mut state, &from)?;
+                instructions.extend(plan.rest.iter().cloned());
+                work.rest(&plan, state, instructions).await?
+            }
+            (None, None) => return Err(BuildError::other("a stage has neither a base nor a state")),
+        };
+        let image = work.image.configure(|config| {
+            let history = std::mem::take(&mut config.history);
+            *config = crate::oci::ImageConfig { history, ..state.config.clone() };
+            config.created = Some(self.now.clone());
+        });
+        Ok(StageOutcome { image, state, files: work.files })
+    }
+
+    /// The backend of a stage: mounts where a process will run, else a tree in memory.
+    async fn open_files(&self, plan: &StagePlan, image: &Image, parent: Option<&StageOutcome>) -> Result<StageFiles, Failure> {
+        if !plan.runs() || self.deps.executor.is_err() {
+            return Ok(StageFiles::Layered(match parent.map(|parent| &parent.files) {
+                Some(StageFiles::Layered(tree)) => {
+                    let mut tree = tree.clone();
+                    tree.begin();
+                    tree
+                }
+                _ => self.layered(image)?,
+            }));
+        }
+        let lowers = match parent.map(|parent| &parent.files) {
+            Some(StageFiles::Overlay(files)) => files.lock().unwrap_or_else(PoisonError::into_inner).lowers().to_vec(),
+            _ => self.unpack(image).await?,
+        };
+        Ok(StageFiles::Overlay(Mutex::new(OverlayRootFs::new(self.deps.store.clone(), lowers)?)))
+    }
+
+    /// The unpacked layers of an image, lowest first.
+    pub async fn unpack(&self, image: &Image) -> Result<Vec<std::path::PathBuf>, Failure> {
+        let layers = self.local(image).await?;
+        Ok(block_in_place(|| self.deps.store.unpack(&layers))?)
+    }
+
+    /// The layers of an image as files here; those that are in a registry are fetched, several at a time, each once.
+    pub async fn local(&self, image: &Image) -> Result<Vec<LayerSource>, Failure> {
+        try_join_all(image.layers.iter().map(|layer| self.local_layer(layer))).await
+    }
+
+    async fn local_layer(&self, layer: &Layer) -> Result<LayerSource, Failure> {
+        if !self.deps.store.has_layer(layer.diff_id) {
+            self.fetch(layer).await?;
+        }
+        let blob = match &layer.content {
+            LayerContent::File(path) => path.clone(),
+            LayerContent::Remote(_) => self.deps.store.blob_path(&layer.descriptor.digest),
+        };
+        Ok(LayerSource { diff_id: layer.diff_id, blob })
+    }
+
+    /// Brings a layer's blob here, once.
+    async fn fetch(&self, layer: &Layer) -> Result<(), Failure> {
+        let LayerContent::Remote(source) = &layer.content else { return Ok(()) };
+        let digest = layer.descriptor.digest;
+        let cell = {
+            let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(blobs.entry(digest).or_default())
+        };
+        let fetched = cell.get_or_try_init(|| async {
+            if self.deps.store.has_blob(&digest) {
+                return Ok(());
+            }
+            self.deps.client.fetch_blob(source, &layer.descriptor, &self.deps.store.blob_path(&digest)).await
+        });
+        fetched.await?;
+        Ok(())
+    }
+
+    /// The files of an image that is only read; its layers are indexed once.
+    pub fn image_files(&self, image: &Image) -> Result<Layered, Failure> {
+        let key = image.layers.iter().map(|layer| layer.diff_id.to_string()).collect::<Vec<_>>().join(" ");
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = images.get(&key) {
+            return Ok(tree.clone());
+        }
+        let tree = self.layered(image)?;
+        images.insert(key, tree.clone());
+        Ok(tree)
+    }
+
+    /// A tree in memory of an image's layers. Nothing is read before something asks for a file; the blobs must be here by then.
+    fn layered(&self, image: &Image) -> Result<Layered, Failure> {
+        let indexed = |layer: &Layer| {
+            let path = match &layer.content {
+                LayerContent::File(path) => path.clone(),
+                LayerContent::Remote(_) => self.deps.store.blob_path(&layer.descriptor.digest),
+            };
+            IndexedLayer { diff_id: layer.diff_id, open: Arc::new(move || Ok(Box::new(std::fs::File::open(&path)?))) }
+        };
+        Ok(Layered::on(image.layers.iter().map(indexed).collect(), self.deps.store.temporary_files()))
+    }
+
+    /// Brings the blobs of an image here, even where the store has its layers unpacked.
+    pub async fn fetch_blobs(&self, image: &Image) -> Result<(), Failure> {
+        try_join_all(image.layers.iter().map(|layer| self.fetch(layer))).await.map(drop)
+    }
+
+    /// What a step reads, ready to be read.
+    pub async fn ready(self: &Arc<Self>, source: &crate::operation::Source, planned: &BTreeMap<String, PlannedSource>) -> Result<SourceFiles, Result<BuildError, Failure>> {
+        use crate::operation::Source;
+        match source {
+            Source::Context(name) if name.is_empty() => Ok(SourceFiles::context(&self.deps.context)),
+            Source::Context(name) | Source::Stage(name) => match planned.get(name) {
+                Some(PlannedSource::Stage(index)) => Ok(SourceFiles::Stage(self.outcome(*index).await.map_err(Ok)?, Arc::clone(self))),
+                Some(PlannedSource::Image(image)) => Ok(SourceFiles::Image(image.clone(), Arc::clone(self))),
+                Some(PlannedSource::Directory(path)) => SourceFiles::directory(path).map_err(Err),
+                None => Err(Err(Failure::new(format!("no build context is called {name:?}")))),
+            },
+            Source::Inline(files) => Ok(SourceFiles::inline(files, self.settings.source_date_epoch)),
+            Source::Download { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: files are not downloaded by this builder")).hint("download it before the build and add the file"))),
+            Source::Git { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: repositories are not cloned by this builder")).hint("clone it before the build and add the directory"))),
+        }
+    }
+
+    fn layer_options(&self) -> LayerOptions {
+        LayerOptions { compression: self.settings.compression, ..LayerOptions::default() }
+    }
+
+    fn apply_context(&self, task: &Task) -> ApplyContext {
+        ApplyContext { working_dir: task.working_dir.clone().into(), created: Time { seconds: self.seconds, nanoseconds: 0 } }
+    }
+
+    /// The labels of the command line, and the time.
+    fn finish(&self, image: Image) -> Image {
+        image.configure(|config| {
+            config.created = Some(self.now.clone());
+            for (name, value) in &self.settings.labels {
+                config.config.labels.insert(name.clone(), value.clone());
+            }
+        })
+    }
+}
+
+/// A stage that is being built.
+struct Work<'a> {
+    shared: &'a Arc<Shared>,
+    index: usize,
+    label: String,
+    total: usize,
+    done: usize,
+    image: Image,
+    files: StageFiles,
+}
+
+impl Work<'_> {
+    /// Lowers and carries out what could not be lowered before.
+    async fn rest(&mut self, plan: &StagePlan, mut state: Lowering, instructions: Vec<Instruction>) -> Result<Lowering, BuildError> {
+        let shared = self.shared;
+        let mut sources = plan.sources.clone();
+        for instruction in &instructions {
+            self.look_ready().await.map_err(|failure| self.at(failure, &instruction.span))?;
+            let lowered = block_in_place(|| {
+                let mut look = LiveLook { files: &mut self.files, shared, index: self.index };
+                state.lower(instruction, &shared.planner.surroundings(), &mut look)
+            });
+            let step = match lowered {
+                Ok(step) => step,
+                Err(NotLowered::Failed(failure)) => return Err(self.at(failure, &instruction.span)),
+                Err(NotLowered::Deferred) => return Err(self.at(Failure::new("the instruction looks at files that are never there"), &instruction.span)),
+            };
+            shared.planner.add_sources(self.index, &step, &mut sources).await?;
+            self.step(&step, &sources).await?;
+        }
+        Ok(state)
+    }
+
+    async fn look_ready(&self) -> Result<(), Failure> {
+        match &self.files {
+            StageFiles::Layered(_) => self.shared.fetch_blobs(&self.image).await,
+            StageFiles::Overlay(_) => Ok(()),
+        }
+    }
+
+    fn at(&self, failure: Failure, span: &Span) -> BuildError {
+        if self.shared.cancel.is_cancelled() { BuildError::Cancelled } else { failure.at(&self.shared.deps.dockerfile, span) }
+    }
+
+    async fn step(&mut self, step: &Step, sources: &BTreeMap<String, PlannedSource>) -> Result<(), BuildError> {
+        self.done += 1;
+        let history = crate::oci::History { created: Some(self.shared.now.clone()), ..step.history.clone() };
+        if step.tasks.is_empty() {
+            self.image = std::mem::take(&mut self.image).remember(history);
+            return Ok(());
+        }
+        let name = format!("[{} {}/{}]", self.label, self.done, self.total);
+        let reporter = &self.shared.deps.reporter;
+        reporter.event(Event::StepStarted { step: name.clone(), text: step.text.lines().next().unwrap_or_default().to_owned() });
+        let started = Instant::now();
+        let mut tasks = Vec::new();
+        for task in &step.tasks {
+            let mut ready = Vec::new();
+            for source in task.operation.sources() {
+                let files = self.shared.ready(source, sources).await;
+                ready.push(files.map_err(|error| error.unwrap_or_else(|failure| self.at(failure, &step.span)))?);
+            }
+            for files in &ready {
+                files.fetch().await.map_err(|failure| self.at(failure, &step.span))?;
+            }
+            tasks.push((task, ready));
+        }
+        let made = match tasks.iter().all(|(task, _)| matches!(&task.operation, Operation::Copy(copy) if is_independent(copy))) {
+            true => block_in_place(|| self.independent(&tasks)),
+            false => self.carry_out_all(&tasks, &name).await,
+        };
+        let layer = made.map_err(|failure| self.at(failure, &step.span))?;
+        let compression = match layer.compression {
+            crate::layer::Compression::None => LayerCompression::None,
+            crate::layer::Compression::Gzip(_) => LayerCompression::Gzip,
+            crate::layer::Compression::Zstd(_) => LayerCompression::Zstd,
+        };
+        let descriptor = Descriptor::new(self.image.layer_type(compression), layer.digest, layer.size);
+        let layer = Layer { descriptor, diff_id: layer.diff_id, content: LayerContent::File(layer.path) };
+        self.image = std::mem::take(&mut self.image).append(layer, history);
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        reporter.event(Event::StepFinished { step: name, milliseconds });
+        Ok(())
+    }
+
+    async fn carry_out_all(&mut self, tasks: &[(&Task, Vec<SourceFiles>)], name: &str) -> Result<NewLayer, Failure> {
+        self.look_ready().await?;
+        block_in_place(|| {
+            tasks.iter().try_for_each(|(task, sources)| self.carry_out(task, sources, name))?;
+            self.commit()
+        })
+    }
+
+    fn carry_out(&mut self, task: &Task, sources: &[SourceFiles], name: &str) -> Result<(), Failure> {
+        let shared = self.shared;
+        if let Operation::Exec(exec) = &task.operation {
+            let StageFiles::Overlay(files) = &mut self.files else {
+                let why = shared.deps.executor.as_ref().err().cloned().unwrap_or_default();
+                return Err(Failure::new(format!("a command cannot be run here: {why}"))
+                    .hint("run the builder as root with CAP_SYS_ADMIN, or leave RUN out of the stages that are built"));
+            };
+            let mounts = mounts::prepare(task, exec, sources, &shared.settings, &shared.deps)?;
+            let files = files.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let root = files.merged()?.to_owned();
+            exec::make_working_dir(&root, task, exec)?;
+            return exec::run(task, exec, &root, &mounts, name, shared);
+        }
+        let source = sources.first().map(SourceFiles::copy_source).transpose()?;
+        let context = shared.apply_context(task);
+        match &mut self.files {
+            StageFiles::Overlay(files) => {
+                let files = files.get_mut().unwrap_or_else(PoisonError::into_inner);
+                let mut disk = Disk::new(crate::fs::Root::open(files.merged()?)?);
+                apply(&mut disk, &task.operation, source.as_ref(), &context)?;
+            }
+            StageFiles::Layered(layered) => apply(layered, &task.operation, source.as_ref(), &context)?,
+        }
+        Ok(())
+    }
+
+    /// Copies that look at nothing below them: their layer is made on an empty tree and put on top.
+    fn independent(&mut self, tasks: &[(&Task, Vec<SourceFiles>)]) -> Result<NewLayer, Failure> {
+        let store = &self.shared.deps.store;
+        let mut upper = Layered::scratch(store.temporary_files());
+        for (task, sources) in tasks {
+            let source = sources.first().map(SourceFiles::copy_source).transpose()?;
+            apply(&mut upper, &task.operation, source.as_ref(), &self.shared.apply_context(task))?;
+        }
+        let mut writer = LayerWriter::create(store.temporary_path(), self.shared.layer_options())?;
+        upper.write_changes(&mut writer)?;
+        let new = store.keep_blob(writer.finish()?)?;
+        match &mut self.files {
+            StageFiles::Layered(layered) => {
+                layered.stack(&Arc::new(upper))?;
+                layered.begin();
+            }
+            StageFiles::Overlay(files) => {
+                let unpacked = store.unpack(&[LayerSource { diff_id: new.diff_id, blob: new.path.clone() }])?;
+                let files = files.get_mut().unwrap_or_else(PoisonError::into_inner);
+                for layer in unpacked {
+                    files.push(layer)?;
+                }
+            }
+        }
+        Ok(new)
+    }
+
+    fn commit(&mut self) -> Result<NewLayer, Failure> {
+        let options = self.shared.layer_options();
+        match &mut self.files {
+            StageFiles::Overlay(files) => Ok(files.get_mut().unwrap_or_else(PoisonError::into_inner).commit_step(options)?),
+            StageFiles::Layered(layered) => {
+                let store = &self.shared.deps.store;
+                let mut writer = LayerWriter::create(store.temporary_path(), options)?;
+                layered.write_changes(&mut writer)?;
+                let new = store.keep_blob(writer.finish()?)?;
+                layered.begin();
+                Ok(new)
+            }
+        }
+    }
+}
+
+impl StageOutcome {
+    /// The files, for reading.
+    pub fn tree(&self) -> Result<Arc<dyn ReadTree>, Failure> {
+        match &self.files {
+            StageFiles::Overlay(files) => {
+                let root = files.lock().unwrap_or_else(PoisonError::into_inner).read_root()?;
+                Ok(Arc::new(Disk::new(root)))
+            }
+            StageFiles::Layered(tree) => Ok(Arc::new(tree.clone())),
+        }
+    }
+}
+
+/// Now, or what stands for it, in seconds since 1970 and as RFC 3339.
+fn now(epoch: Option<i64>) -> Result<(i64, String), BuildError> {
+    let time = match epoch {
+        Some(seconds) => time::OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| BuildError::because("SOURCE_DATE_EPOCH is out of range", e))?,
+        None => time::OffsetDateTime::now_utc(),
+    };
+    let text = time.format(&time::format_description::well_known::Rfc3339).map_err(|e| BuildError::because("the time cannot be written", e))?;
+    Ok((time.unix_timestamp(), text))
+}

@@ -1,0 +1,208 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The command line as it is written.
+#[derive(Debug, Parser)]
+#[command(name = "layerwright", version, about = "Builds container images from Dockerfiles, without a daemon and without privileges", disable_help_subcommand = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The command line of the name `executor`: a build without a subcommand.
+#[derive(Debug, Parser)]
+#[command(name = "executor", version, about = "Builds a container image from a Dockerfile and pushes it", args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+pub struct ExecutorArguments {
+    /// What to do instead of building.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to build.
+    #[command(flatten)]
+    pub build: BuildArguments,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArguments>),
+    /// Look at plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Print the version
+    Version,
+}
+
+/// What can be asked of plugins.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Show what plugins are, claim and want
+    Inspect {
+        /// WebAssembly components; the standard ones where none is named
+        files: Vec<PathBuf>,
+    },
+}
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Verbosity {
+    /// Everything
+    Trace,
+    /// For finding faults
+    Debug,
+    /// Steps and their output
+    Info,
+    /// Only what needs a look
+    #[value(alias = "warning")]
+    Warn,
+    /// Only why a build failed
+    Error,
+    /// As error
+    Fatal,
+    /// As error
+    Panic,
+}
+
+/// Where a build runs its commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// The strongest that works here
+    Auto,
+    /// Overlay mounts and a sandbox for each command
+    Overlay,
+    /// No command can run; needs no privilege
+    None,
+}
+
+/// How new layers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompressionKind {
+    /// RFC 1952
+    Gzip,
+    /// RFC 8878; OCI images only
+    Zstd,
+}
+
+/// The flags of a build. A switch may be written `--switch`, `--switch=true` or `--switch=false`.
+#[derive(Debug, Args)]
+pub struct BuildArguments {
+    /// Directory that COPY and ADD read from
+    #[arg(short, long, default_value = "/workspace/", value_name = "DIR")]
+    pub context: String,
+    /// Dockerfile, looked up in the working directory and then in the context; `-` reads standard input
+    #[arg(short = 'f', long, default_value = "Dockerfile", value_name = "FILE")]
+    pub dockerfile: String,
+    /// Where to push the image; may be given several times
+    #[arg(short, long = "destination", value_name = "REFERENCE")]
+    pub destinations: Vec<String>,
+    /// Stage to build; the last where none is named
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Build argument; without a value, the environment's
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub build_args: Vec<String>,
+    /// Label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// Another source of files: a directory, `docker-image://…` or `oci-layout://…`
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    pub build_contexts: Vec<String>,
+    /// Platform to build for
+    #[arg(long = "custom-platform", alias = "customPlatform", alias = "platform", value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Secret for RUN --mount=type=secret
+    #[arg(long = "secret", value_name = "id=ID[,src=FILE][,env=NAME]")]
+    pub secrets: Vec<String>,
+    /// Host name for RUN
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    pub add_hosts: Vec<String>,
+    /// Size of /dev/shm in RUN, for instance 64m
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+
+    /// Do not push
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub no_push: bool,
+    /// Write the image as an OCI layout too
+    #[arg(long, value_name = "DIR")]
+    pub oci_layout_path: Option<PathBuf>,
+    /// Write the image as a `docker save` archive too
+    #[arg(long, alias = "tarPath", value_name = "FILE")]
+    pub tar_path: Option<PathBuf>,
+    /// Write the digest of the image
+    #[arg(long, value_name = "FILE")]
+    pub digest_file: Option<PathBuf>,
+    /// Write `repository@digest` for each destination
+    #[arg(long, value_name = "FILE")]
+    pub image_name_with_digest_file: Option<PathBuf>,
+    /// Write `repository:tag@digest` for each destination
+    #[arg(long, value_name = "FILE")]
+    pub image_name_tag_with_digest_file: Option<PathBuf>,
+    /// How new layers are compressed
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub compression: CompressionKind,
+    /// How hard new layers are compressed
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "LEVEL")]
+    pub compression_level: i32,
+
+    /// Push over plain HTTP where the registry offers nothing else
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub insecure: bool,
+    /// Pull over plain HTTP where the registry offers nothing else
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub insecure_pull: bool,
+    /// Registry that may be spoken to over plain HTTP
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    pub insecure_registries: Vec<String>,
+    /// Do not verify the TLS certificate of any registry
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub skip_tls_verify: bool,
+    /// Do not verify TLS certificates when pulling
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub skip_tls_verify_pull: bool,
+    /// Registry whose TLS certificate is not verified
+    #[arg(long = "skip-tls-verify-registry", value_name = "HOST[:PORT]")]
+    pub skip_tls_verify_registries: Vec<String>,
+    /// Certificate authority for one registry
+    #[arg(long = "registry-certificate", value_name = "HOST[:PORT]=FILE")]
+    pub registry_certificates: Vec<String>,
+    /// Client certificate for one registry
+    #[arg(long = "registry-client-cert", value_name = "HOST[:PORT]=CERT,KEY")]
+    pub registry_client_certs: Vec<String>,
+    /// Mirror of Docker Hub; may be given several times
+    #[arg(long = "registry-mirror", value_name = "HOST[/PREFIX]")]
+    pub registry_mirrors: Vec<String>,
+    /// Where to look for the images of a registry
+    #[arg(long = "registry-map", value_name = "REGISTRY=HOST[/PREFIX][;…]")]
+    pub registry_maps: Vec<String>,
+    /// Do not pull from the registry itself when its mirrors fail
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub skip_default_registry_fallback: bool,
+    /// Retries of a failed push
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub push_retry: u32,
+    /// Retries of a failed download
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub image_download_retry: u32,
+    /// Do not check before the build that the destination may be pushed to
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub skip_push_permission_check: bool,
+
+    /// Plugin to load: a WebAssembly component
+    #[arg(long = "plugin", value_name = "FILE")]
+    pub plugins: Vec<PathBuf>,
+    /// Authority for a plugin, for instance `acme/login:env=ACME_TOKEN`
+    #[arg(long = "grant", value_name = "PLUGIN:GRANT")]
+    pub grants: Vec<String>,
+    /// Where RUN runs
+    #[arg(long, value_enum, default_value = "auto")]
+    pub isolation: Isolation,
+    /// Where unpacked layers and blobs are kept
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// How much is said
+    #[arg(short, long, value_enum, default_value = "info")]
+    pub verbosity: Verbosity,
+}

@@ -1,0 +1,161 @@
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::build::error::BuildError;
+use crate::build::settings::{BuildSettings, Isolation};
+use crate::build::{Deps, Handlers, build};
+use crate::cli::args::{BuildArguments, Verbosity};
+use crate::cli::report::Terminal;
+use crate::cli::{diagnostic, env, plugins, settings};
+use crate::context::{BuildContext, read_dockerfile};
+use crate::dockerfile::Source;
+use crate::export::{self, Outputs};
+use crate::plugin::PluginSet;
+use crate::progress::{Level, Reporter};
+use crate::registry::Client;
+use crate::rootfs::store::Store;
+use crate::sandbox::{Executor, Namespaces, enter_private_mount_namespace};
+
+/// Builds, and says how it went.
+pub fn run(args: &BuildArguments) -> ExitCode {
+    match attempt(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Usage(error)) => {
+            eprint!("{}", diagnostic::render_plain(&error));
+            ExitCode::FAILURE
+        }
+        Err(Stop::Build(error)) => {
+            eprint!("{}", diagnostic::render(&error));
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+    }
+}
+
+/// Why a build did not succeed.
+enum Stop {
+    Usage(settings::UsageError),
+    Build(BuildError),
+}
+
+impl From<settings::UsageError> for Stop {
+    fn from(error: settings::UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<BuildError> for Stop {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}
+
+fn attempt(args: &BuildArguments) -> Result<(), Stop> {
+    let settings = settings::build_settings(args)?;
+    let outputs = settings::outputs(args)?;
+    let registry = settings::registry_settings(args)?;
+    let plugin_settings = plugins::plugin_settings(args)?;
+    let reporter: Arc<dyn Reporter> = Arc::new(reporter(args.verbosity));
+    // Before any thread exists: what is mounted from here on ends with this process, however it ends.
+    let own_mounts = settings.isolation != Isolation::None && enter_private_mount_namespace().unwrap_or(false);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
+    let _inside = runtime.enter();
+    let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
+    let handlers = Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?;
+    let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
+    let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
+    let store = Store::open(&store_path(args)?).map_err(|e| BuildError::because("failed to open the store", e))?;
+    let (dockerfile, context) = inputs(args)?;
+    let executor = executor(&settings, own_mounts, reporter.as_ref());
+    let deps = Arc::new(Deps {
+        handlers,
+        client,
+        store,
+        executor,
+        reporter: Arc::clone(&reporter),
+        context: Arc::new(context),
+        dockerfile: Arc::new(dockerfile),
+    });
+    let done = runtime.block_on(async {
+        tokio::select! {
+            done = work(Arc::new(settings), outputs, deps, args.skip_push_permission_check) => done,
+            _ = tokio::signal::ctrl_c() => Err(BuildError::other("interrupted")),
+        }
+    });
+    // A step that is still running must not keep a failed build alive.
+    runtime.shutdown_background();
+    Ok(done?)
+}
+
+/// The Dockerfile, from a file or standard input, and the build context.
+fn inputs(args: &BuildArguments) -> Result<(Source, BuildContext), BuildError> {
+    let context = Path::new(&args.context);
+    let failed = |e| BuildError::because("cannot read the build's input", e);
+    if args.dockerfile == "-" {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes);
+        read.map_err(|e| BuildError::because("cannot read the Dockerfile from standard input", e))?;
+        if bytes.len() as u64 > DOCKERFILE_LIMIT {
+            return Err(BuildError::other("the Dockerfile on standard input is larger than 4 MiB"));
+        }
+        return Ok((Source::from_bytes("<stdin>", &bytes), BuildContext::open(context, None).map_err(failed)?));
+    }
+    let found = read_dockerfile(context, Path::new(&args.dockerfile)).map_err(failed)?;
+    let context = BuildContext::open(context, Some(&found.path)).map_err(failed)?;
+    Ok((Source::from_bytes(found.path.display().to_string(), &found.bytes), context))
+}
+
+/// The largest Dockerfile that is read from standard input, in bytes.
+const DOCKERFILE_LIMIT: u64 = 4 << 20;
+
+async fn work(settings: Arc<BuildSettings>, outputs: Outputs, deps: Arc<Deps>, skip_check: bool) -> Result<(), BuildError> {
+    if !outputs.no_push && !skip_check {
+        for destination in &outputs.destinations {
+            deps.client.check_push(destination).await.map_err(|e| BuildError::because(format!("cannot push to {destination}"), e))?;
+        }
+    }
+    let image = build(settings, Arc::clone(&deps)).await?;
+    let descriptor = export::write(&image, &outputs, &deps.client, &deps.store.blobs()).await;
+    let descriptor = descriptor.map_err(|e| BuildError::because("failed to write the image", e))?;
+    deps.reporter.log(Level::Info, &format!("image {}", descriptor.digest));
+    Ok(())
+}
+
+fn reporter(verbosity: Verbosity) -> Terminal {
+    match verbosity {
+        Verbosity::Trace | Verbosity::Debug => Terminal::new(Level::Debug, true),
+        Verbosity::Info => Terminal::new(Level::Info, true),
+        Verbosity::Warn | Verbosity::Error | Verbosity::Fatal | Verbosity::Panic => Terminal::new(Level::Warning, false),
+    }
+}
+
+fn store_path(args: &BuildArguments) -> Result<std::path::PathBuf, BuildError> {
+    let given = args.store.clone().or_else(|| env::get(env::LAYERWRIGHT_STORE).map(Into::into));
+    let data = || env::get(env::XDG_DATA_HOME).map(std::path::PathBuf::from).or_else(|| env::get(env::HOME).map(|home| std::path::Path::new(&home).join(".local/share")));
+    given.or_else(|| data().map(|d| d.join("layerwright"))).ok_or_else(|| BuildError::Other {
+        message: "there is no place for the store".to_owned(),
+        hint: Some("set HOME, or name one with --store".to_owned()),
+        source: None,
+    })
+}
+
+/// Who runs commands here, or why nobody can.
+fn executor(settings: &BuildSettings, own_mounts: bool, reporter: &dyn Reporter) -> Result<Arc<dyn Executor>, String> {
+    if settings.isolation == Isolation::None {
+        return Err("--isolation none runs no command".to_owned());
+    }
+    if !own_mounts {
+        return Err("the overlay backend needs CAP_SYS_ADMIN for its mounts, and this process does not have it".to_owned());
+    }
+    let sandbox = Namespaces::default();
+    match sandbox.probe() {
+        Ok(()) => {
+            reporter.log(Level::Debug, "isolation: overlay, with a sandbox for each command");
+            Ok(Arc::new(sandbox))
+        }
+        Err(reason) => Err(format!("the sandbox does not work here: {reason}")),
+    }
+}

@@ -1,0 +1,5 @@
+//! One file for each subcommand.
+
+pub mod build;
+pub mod plugin;
+pub mod version;

@@ -1,0 +1,42 @@
+//! The command line: the only module that prints, reads the environment, or decides the exit code.
+
+mod args;
+mod commands;
+mod diagnostic;
+mod env;
+mod plugins;
+mod report;
+mod settings;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command, ExecutorArguments, PluginCommand};
+
+/// Runs the command line.
+///
+/// The name that the program is called by decides how it is read: `executor` builds without a subcommand.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let called = arguments.first().map(Path::new).and_then(Path::file_name);
+    let command = match called.is_some_and(|name| name == "executor") {
+        true => ExecutorArguments::try_parse_from(&arguments).map(|read| read.command.unwrap_or(Command::Build(Box::new(read.build)))),
+        false => Arguments::try_parse_from(&arguments).map(|read| read.command),
+    };
+    let command = match command {
+        Ok(command) => command,
+        Err(error) => {
+            // Printing help to a closed pipe is no failure.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match command {
+        Command::Build(build) => commands::build::run(&build),
+        Command::Plugin(PluginCommand::Inspect { files }) => commands::plugin::inspect(&files),
+        Command::Version => commands::version::run(),
+    }
+}

@@ -1,0 +1,258 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::args::{BuildArguments, CompressionKind, Isolation as IsolationFlag};
+use super::env;
+use crate::build::settings::{BuildSettings, Isolation, NamedContext, SecretSource};
+use crate::export::Outputs;
+use crate::layer::Compression;
+use crate::oci::{Platform, Reference};
+use crate::registry::RegistrySettings;
+
+/// A flag whose value cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid value for --{flag}: {why}")]
+pub struct UsageError {
+    /// Without the dashes.
+    pub flag: &'static str,
+    /// What is wrong with the value.
+    pub why: String,
+}
+
+fn usage(flag: &'static str, why: impl std::fmt::Display) -> UsageError {
+    UsageError { flag, why: why.to_string() }
+}
+
+/// Largest secret, in bytes.
+const SECRET_LIMIT: u64 = 500 * 1024;
+
+/// What to build, from the flags and the environment.
+///
+/// # Errors
+/// The first flag that makes no sense.
+pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError> {
+    let build_platform = Platform::host();
+    let platform = match &args.platform {
+        Some(text) => text.parse().map_err(|e| usage("custom-platform", e))?,
+        None => build_platform.clone(),
+    };
+    let source_date_epoch = match env::get(env::SOURCE_DATE_EPOCH) {
+        Some(text) => Some(text.parse().map_err(|_| usage("build-arg", format!("SOURCE_DATE_EPOCH {text:?} is not a number of seconds")))?),
+        None => None,
+    };
+    Ok(BuildSettings {
+        platform,
+        build_platform,
+        target: args.target.clone().filter(|t| !t.is_empty()),
+        build_args: args.build_args.iter().filter_map(|text| build_arg(text)).collect(),
+        labels: args.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?,
+        build_contexts: args.build_contexts.iter().map(|text| named_context(text)).collect::<Result<_, _>>()?,
+        secrets: args.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
+        extra_hosts: args.add_hosts.iter().map(|text| extra_host(text)).collect::<Result<_, _>>()?,
+        shm_size: args.shm_size.as_deref().map(|text| size(text).ok_or_else(|| usage("shm-size", format!("{text:?} is no size; want for instance 64m")))).transpose()?,
+        isolation: match args.isolation {
+            IsolationFlag::Auto => Isolation::Auto,
+            IsolationFlag::Overlay => Isolation::Overlay,
+            IsolationFlag::None => Isolation::None,
+        },
+        compression: compression(args)?,
+        source_date_epoch,
+    })
+}
+
+/// Where the image goes, from the flags and the environment.
+///
+/// # Errors
+/// A destination that is no reference, or no destination where one is needed.
+pub fn outputs(args: &BuildArguments) -> Result<Outputs, UsageError> {
+    let no_push = args.no_push || env::is_true(env::KANIKO_NO_PUSH);
+    let destination = |text: &String| {
+        let reference: Reference = text.parse().map_err(|e| usage("destination", e))?;
+        match reference.digest() {
+            Some(_) => Err(usage("destination", format!("{text} has a digest; an image is pushed to a tag"))),
+            None => Ok(reference),
+        }
+    };
+    let destinations = args.destinations.iter().map(destination).collect::<Result<Vec<_>, _>>()?;
+    if destinations.is_empty() && !no_push {
+        return Err(usage("destination", "none is given; name one, or say --no-push"));
+    }
+    Ok(Outputs {
+        destinations,
+        no_push,
+        oci_layout_path: args.oci_layout_path.clone(),
+        tar_path: args.tar_path.clone(),
+        digest_file: args.digest_file.clone(),
+        image_name_with_digest_file: args.image_name_with_digest_file.clone(),
+        image_name_tag_with_digest_file: args.image_name_tag_with_digest_file.clone(),
+    })
+}
+
+/// How registries are spoken to, from the flags.
+///
+/// # Errors
+/// A certificate without a registry.
+pub fn registry_settings(args: &BuildArguments) -> Result<RegistrySettings, UsageError> {
+    let mut certificates = BTreeMap::new();
+    for text in &args.registry_certificates {
+        let (host, path) = pair("registry-certificate", text)?;
+        certificates.insert(host, PathBuf::from(path));
+    }
+    let mut client_certificates = BTreeMap::new();
+    for text in &args.registry_client_certs {
+        let (host, paths) = pair("registry-client-cert", text)?;
+        let (certificate, key) = paths.split_once(',').ok_or_else(|| usage("registry-client-cert", format!("{text:?} is not HOST=CERT,KEY")))?;
+        client_certificates.insert(host, (PathBuf::from(certificate), PathBuf::from(key)));
+    }
+    Ok(RegistrySettings {
+        insecure_registries: args.insecure_registries.iter().cloned().collect(),
+        insecure_push: args.insecure,
+        insecure_pull: args.insecure_pull,
+        skip_tls_verify: args.skip_tls_verify,
+        skip_tls_verify_pull: args.skip_tls_verify_pull,
+        skip_tls_verify_registries: args.skip_tls_verify_registries.iter().cloned().collect(),
+        certificates,
+        client_certificates,
+        push_retry: args.push_retry,
+        download_retry: args.image_download_retry,
+        ..RegistrySettings::default()
+    })
+}
+
+fn compression(args: &BuildArguments) -> Result<Compression, UsageError> {
+    let level = |range: std::ops::RangeInclusive<i32>| match args.compression_level {
+        level if range.contains(&level) => Ok(level),
+        level => Err(usage("compression-level", format!("{level} is not between {} and {}", range.start(), range.end()))),
+    };
+    Ok(match args.compression {
+        CompressionKind::Gzip if args.compression_level == -1 => Compression::GZIP,
+        CompressionKind::Gzip => Compression::Gzip(level(1..=9)?.unsigned_abs()),
+        CompressionKind::Zstd if args.compression_level == -1 => Compression::ZSTD,
+        CompressionKind::Zstd => Compression::Zstd(level(1..=22)?),
+    })
+}
+
+/// `NAME=VALUE`, or `NAME` for the environment's value; a name that the environment does not hold stays undeclared.
+fn build_arg(text: &str) -> Option<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => std::env::var(text).ok().map(|value| (text.to_owned(), value)),
+    }
+}
+
+fn pair(flag: &'static str, text: &str) -> Result<(String, String), UsageError> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(usage(flag, format!("{text:?} is not NAME=VALUE"))),
+    }
+}
+
+fn named_context(text: &str) -> Result<(String, NamedContext), UsageError> {
+    let (name, source) = pair("build-context", text)?;
+    let context = if let Some(image) = source.strip_prefix("docker-image://") {
+        NamedContext::Image(image.parse().map_err(|e| usage("build-context", e))?)
+    } else if let Some(layout) = source.strip_prefix("oci-layout://") {
+        NamedContext::Layout(PathBuf::from(layout))
+    } else if source.contains("://") {
+        return Err(usage("build-context", format!("{source:?} is neither a directory, docker-image:// nor oci-layout://")));
+    } else {
+        NamedContext::Directory(PathBuf::from(source))
+    };
+    Ok((name.to_ascii_lowercase(), context))
+}
+
+/// `id=ID[,src=FILE][,env=NAME][,type=file|env]`; without a source, the variable of that name, else the file.
+fn secret(text: &str) -> Result<SecretSource, UsageError> {
+    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("id", value)) => id = Some(value.to_owned()),
+            Some(("src" | "source", value)) => file = Some(value.to_owned()),
+            Some(("env", value)) => variable = Some(value.to_owned()),
+            Some(("type", value @ ("file" | "env"))) => kind = Some(value.to_owned()),
+            _ => return Err(usage("secret", format!("unknown field {:?}; want id, src, env or type", field.split('=').next().unwrap_or_default()))),
+        }
+    }
+    let id = id.or_else(|| file.as_deref().and_then(|f| f.rsplit('/').next()).map(str::to_owned)).filter(|id| !id.is_empty());
+    let id = id.ok_or_else(|| usage("secret", "id is missing"))?;
+    if kind.as_deref() == Some("env") && variable.is_none() {
+        variable = file.take();
+    }
+    if file.is_none() && variable.is_none() {
+        match std::env::var_os(&id) {
+            Some(_) if kind.as_deref() != Some("file") => variable = Some(id.clone()),
+            _ => file = Some(id.clone()),
+        }
+    }
+    let value = match (file, variable) {
+        (Some(path), _) => {
+            let length = std::fs::metadata(&path).map_err(|e| usage("secret", format!("{id}: cannot read {path}: {e}")))?.len();
+            if length > SECRET_LIMIT {
+                return Err(usage("secret", format!("{id}: {path} is larger than 500 KiB")));
+            }
+            std::fs::read(&path).map_err(|e| usage("secret", format!("{id}: cannot read {path}: {e}")))?
+        }
+        (None, Some(name)) => {
+            use std::os::unix::ffi::OsStringExt;
+            std::env::var_os(&name).ok_or_else(|| usage("secret", format!("{id}: the environment has no {name}")))?.into_vec()
+        }
+        (None, None) => Vec::new(),
+    };
+    Ok(SecretSource { id, value: Arc::from(value) })
+}
+
+fn extra_host(text: &str) -> Result<(String, String), UsageError> {
+    let split = text.split_once('=').or_else(|| text.split_once(':'));
+    match split {
+        Some((name, address)) => {
+            let bare = address.trim_start_matches('[').trim_end_matches(']');
+            bare.parse::<std::net::IpAddr>().map_err(|_| usage("add-host", format!("{address:?} is no IP address")))?;
+            if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+                return Err(usage("add-host", format!("{name:?} is no host name")));
+            }
+            Ok((name.to_owned(), bare.to_owned()))
+        }
+        None => Err(usage("add-host", format!("{text:?} is not NAME:ADDRESS"))),
+    }
+}
+
+/// `64m`, `1g`, `65536`.
+fn size(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("64m", Some(64 << 20)), ("1G", Some(1 << 30)), ("5", Some(5)), ("x", None), ("", None), ("99999999999999999999", None), ("18446744073709551615k", None)] {
+            assert_eq!(size(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        assert!(extra_host("a:1.2.3.4").is_ok());
+        assert!(extra_host("a=::1").is_ok());
+        assert!(extra_host("a:b").is_err());
+        assert!(extra_host("a b:1.2.3.4").is_err());
+    }
+
+    #[test]
+    fn a_secret_does_not_show_its_value() {
+        let secret = SecretSource { id: "x".to_owned(), value: Arc::from(b"hidden".as_slice()) };
+        assert!(!format!("{secret:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,223 @@
+use std::collections::BTreeSet;
+
+use super::error::ExpandError;
+use super::expand::{Environment, Expander, Expansion};
+use super::heredoc::heredoc_of;
+use super::instruction::{Arguments, Heredoc, Instruction, Pair};
+use super::keyword::Keywords;
+
+/// Expands an instruction as its keyword says: the arguments, the flags that expand, and the bodies of heredocs whose delimiter is not
+/// quoted.
+///
+/// In the result every heredoc's content is final, and its `expand` and `chomp` are false. Words that open a heredoc stay as they are.
+/// Each word is expanded on its own: a value with spaces does not become two words.
+///
+/// # Errors
+/// The first word that cannot be expanded.
+pub fn expand_instruction(
+    instruction: &Instruction,
+    escape: char,
+    keywords: &Keywords,
+    environment: &Environment<'_>,
+) -> Result<Expansion<Instruction>, ExpandError> {
+    let keyword = keywords.get(&instruction.name);
+    let mut run = Run { expander: Expander::new(escape, environment), used: BTreeSet::new(), unset: BTreeSet::new() };
+    let mut result = instruction.clone();
+    for flag in &mut result.flags {
+        let spec = keyword.and_then(|keyword| keyword.flags.iter().find(|spec| spec.name == flag.name));
+        if let (Some(value), Some(spec)) = (&mut flag.value, spec.filter(|spec| spec.expands)) {
+            *value = if spec.repeats { run.fields(value)? } else { run.word(value)? };
+        }
+    }
+    let expands = keyword.is_some_and(|keyword| keyword.expands);
+    if expands {
+        match &mut result.arguments {
+            Arguments::Exec(words) => run.words(words, false)?,
+            Arguments::Words(words) => run.words(words, !instruction.heredocs.is_empty())?,
+            Arguments::Pairs(pairs) => run.pairs(pairs)?,
+            Arguments::Text(text) => *text = run.word(text)?,
+        }
+    }
+    for heredoc in &mut result.heredocs {
+        run.heredoc(heredoc, expands)?;
+    }
+    Ok(Expansion { value: result, used: run.used, unset: run.unset })
+}
+
+/// An expander that remembers which variables its words asked for.
+struct Run<'a> {
+    expander: Expander<'a>,
+    used: BTreeSet<String>,
+    unset: BTreeSet<String>,
+}
+
+impl Run<'_> {
+    fn with(&mut self, expander: Expander<'_>, word: &str) -> Result<String, ExpandError> {
+        let expansion = expander.word(word)?;
+        self.used.extend(expansion.used);
+        self.unset.extend(expansion.unset);
+        Ok(expansion.value)
+    }
+
+    fn word(&mut self, word: &str) -> Result<String, ExpandError> {
+        self.with(self.expander, word)
+    }
+
+    fn words(&mut self, words: &mut [String], heredocs: bool) -> Result<(), ExpandError> {
+        for word in words {
+            let opens = heredocs && matches!(heredoc_of(word), Ok(Some(_)));
+            if !opens {
+                *word = self.word(word)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pairs(&mut self, pairs: &mut [Pair]) -> Result<(), ExpandError> {
+        for pair in pairs {
+            pair.name = self.word(&pair.name)?;
+            pair.value = self.word(&pair.value)?;
+        }
+        Ok(())
+    }
+
+    fn heredoc(&mut self, heredoc: &mut Heredoc, expands: bool) -> Result<(), ExpandError> {
+        let body = heredoc.body().into_owned();
+        let raw = Expander::new('\\', self.expander.environment()).ignoring_quotes();
+        heredoc.content = if expands && heredoc.expand { self.with(raw, &body)? } else { body };
+        (heredoc.expand, heredoc.chomp) = (false, false);
+        Ok(())
+    }
+
+    /// Expands a value made of fields, `a=b,c,"d=e,f"`, each on its own, so that a comma in a variable separates nothing.
+    ///
+    /// A field `from` names a stage or image. It stays as written: the order of stages is known before any variable is.
+    fn fields(&mut self, value: &str) -> Result<String, ExpandError> {
+        let Some(mut fields) = split_fields(value) else { return Ok(value.to_owned()) };
+        for field in &mut fields {
+            match field.split_once('=') {
+                Some((key, _)) if key.eq_ignore_ascii_case("from") => {}
+                Some((key, value)) => *field = format!("{key}={}", self.word(value)?),
+                None => {}
+            }
+        }
+        Ok(fields.iter().map(|field| quote_field(field)).collect::<Vec<_>>().join(","))
+    }
+}
+
+/// The fields of one CSV record; none where a quote stands in the wrong place.
+pub fn split_fields(record: &str) -> Option<Vec<String>> {
+    let mut fields = Vec::new();
+    let mut rest = record;
+    loop {
+        let mut field = String::new();
+        if let Some(mut quoted) = rest.strip_prefix('"') {
+            loop {
+                let (part, after) = quoted.split_once('"')?;
+                field.push_str(part);
+                match after.strip_prefix('"') {
+                    Some(more) => (field, quoted) = (field + "\"", more),
+                    None => break rest = after,
+                }
+            }
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            let (part, after) = rest.split_at_checked(end)?;
+            if part.contains('"') {
+                return None;
+            }
+            field.push_str(part);
+            rest = after;
+        }
+        fields.push(field);
+        if rest.is_empty() {
+            return Some(fields);
+        }
+        rest = rest.strip_prefix(',')?;
+    }
+}
+
+/// A field as CSV has it.
+fn quote_field(field: &str) -> String {
+    let plain = !field.contains([',', '"', '\n', '\r']) && !field.starts_with(' ');
+    if plain { field.to_owned() } else { format!("\"{}\"", field.replace('"', "\"\"")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ArgumentForm, FlagSpec, Keyword, Source, parse};
+    use super::*;
+
+    fn keywords() -> Keywords {
+        let flag = |name: &str, repeats, expands| FlagSpec { name: name.to_owned(), is_switch: false, repeats, expands };
+        let mut keywords = Keywords::new();
+        let flags = vec![flag("chown", false, true), flag("from", false, false), flag("exclude", true, false)];
+        for keyword in [
+            Keyword { name: "COPY".to_owned(), form: ArgumentForm::ExecOrWords, flags, heredocs: true, expands: true },
+            Keyword {
+                name: "RUN".to_owned(),
+                form: ArgumentForm::ExecOrShell,
+                flags: vec![flag("mount", true, true)],
+                heredocs: true,
+                expands: false,
+            },
+            Keyword { name: "ENV".to_owned(), form: ArgumentForm::Pairs, flags: Vec::new(), heredocs: false, expands: true },
+        ] {
+            keywords.claim("test", keyword).unwrap();
+        }
+        keywords
+    }
+
+    fn expand(line: &str) -> Result<Instruction, String> {
+        let environment =
+            |name: &str| [("F", "a b"), ("C", "x,y"), ("U", "me")].into_iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_owned());
+        let parsed = parse(&Source::new("D", &format!("FROM a\n{line}\n")), &keywords()).map_err(|e| e.to_string())?;
+        expand_instruction(&parsed.stages[0].instructions[0], '\\', &keywords(), &environment).map(|e| e.value).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn words_are_not_split_and_only_some_flags_expand() {
+        let copy = expand("COPY --chown=$U:g --from=$U --exclude=$U $F /d/").unwrap();
+        assert_eq!(copy.arguments, Arguments::Words(vec!["a b".to_owned(), "/d/".to_owned()]));
+        assert_eq!((copy.flag("chown"), copy.flag("from"), copy.flag("exclude")), (Some("me:g"), Some("$U"), Some("$U")));
+    }
+
+    #[test]
+    fn fields_are_expanded_one_by_one() {
+        let run = expand("RUN --mount=type=cache,id=$C,from=$U,target='\"/a,$U\"' echo $U").unwrap();
+        assert_eq!(run.flag("mount"), Some("type=cache,id=$C,from=$U,target=\"/a,$U\""));
+        let run = expand("RUN --mount=type=cache,id=$C,from=$U,'\"target=/a,$U\"',ro echo $U").unwrap();
+        assert_eq!(run.flag("mount"), Some("type=cache,\"id=x,y\",from=$U,\"target=/a,me\",ro"));
+        assert_eq!(run.arguments, Arguments::Text("echo $U".to_owned()));
+    }
+
+    #[test]
+    fn heredocs_expand_where_they_may() {
+        let content = |line: &str| expand(line).unwrap().heredocs[0].content.clone();
+        assert_eq!(content("COPY <<E /a\n\"$U\" \\$U\nE"), "\"me\" $U\n");
+        assert_eq!(content("COPY <<'E' /a\n$U\nE"), "$U\n");
+        assert_eq!(content("COPY <<-E /a\n\t\t$U\n\tE"), "me\n");
+        assert_eq!(content("RUN <<E\n$U\nE"), "$U\n");
+        let copy = expand("COPY <<\"E\" $U /a\nE").unwrap();
+        assert_eq!(copy.arguments, Arguments::Words(["<<\"E\"", "me", "/a"].map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn names_expand_too() {
+        let pair = |name: &str, value: &str, legacy| Pair { name: name.to_owned(), value: value.to_owned(), legacy };
+        assert_eq!(
+            expand("ENV $U=\"$F\" b='$F'").unwrap().arguments,
+            Arguments::Pairs(vec![pair("me", "a b", false), pair("b", "$F", false)])
+        );
+        assert_eq!(expand("ENV k $F \"x\"").unwrap().arguments, Arguments::Pairs(vec![pair("k", "a b x", true)]));
+        assert!(expand("ENV a=${b:?no}").unwrap_err().contains("b: no"));
+    }
+
+    #[test]
+    fn csv_is_strict_about_quotes() {
+        assert_eq!(split_fields("a,\"b\"\"c,\",").unwrap(), ["a", "b\"c,", ""]);
+        for bad in ["a\"b", "\"a", "\"a\"b"] {
+            assert_eq!(split_fields(bad), None, "{bad}");
+        }
+    }
+}

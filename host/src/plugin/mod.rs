@@ -1,0 +1,215 @@
+//! Plugins: WebAssembly components behind the interfaces of `wit/`.
+//!
+//! The only module that names wasmtime. It implements the traits of `build` and `registry` on top of what components export, and gives the
+//! components what they were granted and nothing else. It decides nothing about builds.
+
+mod auth;
+mod builtin;
+mod compile_cache;
+mod config;
+mod convert;
+mod engine;
+mod engine_config;
+mod error;
+mod grant;
+mod import;
+mod instance;
+mod instruction;
+mod limits;
+mod load;
+mod mirror;
+mod precompiled;
+mod shape;
+mod state;
+mod text;
+mod v0_1;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+
+pub use builtin::{names as standard_names, usual_grants};
+pub use config::{PluginOrigin, PluginSettings, PluginSource};
+pub use error::PluginError;
+pub use grant::{FileGrant, Grant, GrantError, HostGrant};
+pub use instance::PluginInfo;
+pub use limits::{Exceeded, Limits};
+pub use shape::{Import, ShapeError, World};
+
+use auth::AuthPlugin;
+use compile_cache::CompileCache;
+use engine::Runtime;
+use instance::{Call, Plugin};
+use instruction::InstructionPlugin;
+use load::Loaded;
+use mirror::MirrorPlugin;
+use state::{Ambient, Who};
+
+use crate::build::handler::InstructionHandler;
+use crate::progress::{Level, Reporter};
+use crate::registry::auth::AuthProvider;
+use crate::registry::mirror::MirrorResolver;
+
+/// Keywords that shape the build itself, and so are the host's.
+const RESERVED: &[&str] = &["FROM", "ARG"];
+
+/// The plugins of a build, loaded and ready.
+pub struct PluginSet {
+    handlers: Vec<Arc<InstructionPlugin>>,
+    providers: Vec<Arc<AuthPlugin>>,
+    resolvers: Vec<Arc<MirrorPlugin>>,
+    infos: Vec<PluginInfo>,
+}
+
+/// A plugin of one of the worlds.
+enum Ready {
+    Handler(InstructionPlugin),
+    Provider(AuthPlugin),
+    Resolver(MirrorPlugin),
+}
+
+impl PluginSet {
+    /// Loads the plugins, several at once, asks each what it is, and checks that they go together.
+    ///
+    /// # Errors
+    /// The first plugin, in the order of the settings, that cannot be used; two that claim one keyword.
+    pub fn load(settings: &PluginSettings, reporter: Arc<dyn Reporter>) -> Result<Self, PluginError> {
+        let runtime = Runtime::new()?;
+        let ambient = Arc::new(Ambient {
+            environment: settings.environment.clone(),
+            home: settings.home.clone(),
+            search_path: settings.search_path.clone(),
+            reporter: Arc::clone(&reporter),
+        });
+        let from_files = settings.plugins.iter().filter(|source| matches!(source.origin, PluginOrigin::File(_))).count();
+        let cache = settings.cache_dir.as_deref().filter(|_| from_files > 0).and_then(|folder| {
+            CompileCache::open(folder, runtime.engine())
+                .inspect_err(|error| reporter.log(Level::Warning, &format!("compiled plugins are not kept: {error}")))
+                .ok()
+        });
+        let one = |source: &PluginSource| Ready::new(source, &runtime, cache.as_ref(), settings, &ambient);
+        // What comes with the program loads in less time than a thread starts in.
+        let ready: Vec<Result<Ready, PluginError>> = if from_files < 2 {
+            settings.plugins.iter().map(one).collect()
+        } else {
+            thread::scope(|scope| {
+                let started: Vec<_> = settings.plugins.iter().map(|source| scope.spawn(|| one(source))).collect();
+                let ended = started.into_iter().zip(&settings.plugins).map(|(thread, source)| {
+                    thread.join().unwrap_or_else(|_| {
+                        Err(PluginError::Unusable { plugin: source.origin.to_string(), reason: "the compiler failed on it".to_owned() })
+                    })
+                });
+                ended.collect()
+            })
+        };
+
+        let mut set = Self { handlers: Vec::new(), providers: Vec::new(), resolvers: Vec::new(), infos: Vec::new() };
+        for ready in ready {
+            set.add(ready?)?;
+        }
+        set.check_keywords()?;
+        Ok(set)
+    }
+
+    /// The handlers of Dockerfile instructions.
+    pub fn handlers(&self) -> Vec<Arc<dyn InstructionHandler>> {
+        self.handlers.iter().map(|handler| Arc::clone(handler) as Arc<dyn InstructionHandler>).collect()
+    }
+
+    /// The providers of credentials, in the order in which they are asked.
+    pub fn auth_providers(&self) -> Vec<Arc<dyn AuthProvider>> {
+        self.providers.iter().map(|provider| Arc::clone(provider) as Arc<dyn AuthProvider>).collect()
+    }
+
+    /// The mirror resolvers, in the order in which they are asked.
+    pub fn mirror_resolvers(&self) -> Vec<Arc<dyn MirrorResolver>> {
+        self.resolvers.iter().map(|resolver| Arc::clone(resolver) as Arc<dyn MirrorResolver>).collect()
+    }
+
+    /// What was loaded, in the order of the settings.
+    pub fn infos(&self) -> &[PluginInfo] {
+        &self.infos
+    }
+
+    fn add(&mut self, ready: Ready) -> Result<(), PluginError> {
+        let info = ready.plugin().info.clone();
+        if self.infos.iter().any(|other| other.name == info.name) {
+            return Err(PluginError::NamedTwice(info.name));
+        }
+        self.infos.push(info);
+        match ready {
+            Ready::Handler(handler) => self.handlers.push(Arc::new(handler)),
+            Ready::Provider(provider) => self.providers.push(Arc::new(provider)),
+            Ready::Resolver(resolver) => self.resolvers.push(Arc::new(resolver)),
+        }
+        Ok(())
+    }
+
+    fn check_keywords(&self) -> Result<(), PluginError> {
+        let mut claimed: BTreeMap<&str, &str> = RESERVED.iter().map(|keyword| (*keyword, "layerwright itself")).collect();
+        for handler in &self.handlers {
+            for keyword in handler.keywords() {
+                if let Some(first) = claimed.insert(&keyword.name, handler.name()) {
+                    return Err(PluginError::KeywordTwice {
+                        keyword: keyword.name.clone(),
+                        first: first.to_owned(),
+                        second: handler.name().to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ready {
+    fn new(
+        source: &PluginSource,
+        runtime: &Runtime,
+        cache: Option<&CompileCache>,
+        settings: &PluginSettings,
+        ambient: &Arc<Ambient>,
+    ) -> Result<Self, PluginError> {
+        let limits = &settings.limits;
+        let loaded = load::load(&source.origin, runtime.engine(), cache, limits.file, &*ambient.reporter)?;
+        let unusable = |error: wasmtime::Error| PluginError::Unusable { plugin: loaded.origin.clone(), reason: format!("{error:#}") };
+        let linked = v0_1::link(&loaded.component, &loaded.shape).map_err(unusable)?;
+        let stranger =
+            Arc::new(Who { name: loaded.origin.clone(), grants: Vec::new(), environment: BTreeMap::new(), ambient: Arc::clone(ambient) });
+        let describing = |work: &mut dyn FnMut(&mut wasmtime::Store<state::State>) -> wasmtime::Result<v0_1::wit::types::Description>| {
+            instance::call(runtime, limits, &stranger, Call::describe(), work).map(|(description, _)| description)
+        };
+        let introduce = |description| Plugin::introduce(&loaded, description, runtime.clone(), limits.clone(), source, Arc::clone(ambient));
+        match loaded.shape.world {
+            World::InstructionHandler => {
+                let guest = v0_1::instruction_handler::InstructionHandlerPre::new(linked).map_err(unusable)?;
+                let mut keywords = Vec::new();
+                let about = describing(&mut |store| {
+                    let said = guest.instantiate(&mut *store)?.layerwright_plugin_instruction().call_describe(&mut *store)?;
+                    keywords = said.keywords;
+                    Ok(said.about)
+                })?;
+                InstructionPlugin::new(introduce(about)?, guest, keywords).map(Self::Handler)
+            }
+            World::AuthProvider => {
+                let guest = v0_1::auth_provider::AuthProviderPre::new(linked).map_err(unusable)?;
+                let about = describing(&mut |store| guest.instantiate(&mut *store)?.layerwright_plugin_auth().call_describe(&mut *store))?;
+                Ok(Self::Provider(AuthPlugin::new(introduce(about)?, guest)))
+            }
+            World::MirrorResolver => {
+                let guest = v0_1::mirror_resolver::MirrorResolverPre::new(linked).map_err(unusable)?;
+                let about =
+                    describing(&mut |store| guest.instantiate(&mut *store)?.layerwright_plugin_mirror().call_describe(&mut *store))?;
+                Ok(Self::Resolver(MirrorPlugin::new(introduce(about)?, guest)))
+            }
+        }
+    }
+
+    fn plugin(&self) -> &Plugin {
+        match self {
+            Self::Handler(handler) => handler.plugin(),
+            Self::Provider(provider) => provider.plugin(),
+            Self::Resolver(resolver) => resolver.plugin(),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Whom to believe over TLS: one configuration for each registry that needs its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::error::Cause;
+
+/// What is special about the way to a server; servers with equal profiles share a client.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Profile {
+    /// TLS is not spoken, so that no root needs to be read.
+    pub(super) plain: bool,
+    /// Any certificate is taken.
+    pub(super) skip_verification: bool,
+    /// PEM files of roots beside the system's.
+    pub(super) more_roots: Vec<PathBuf>,
+    /// PEM files of roots in place of the system's; empty keeps those.
+    pub(super) only_roots: Vec<PathBuf>,
+    /// PEM files of a certificate and its key.
+    pub(super) client: Option<(PathBuf, PathBuf)>,
+    /// Never through a proxy: the server is this machine.
+    pub(super) direct: bool,
+}
+
+/// The TLS configuration that a profile stands for. Reads files.
+pub(super) fn config(profile: &Profile) -> Result<ClientConfig, Cause> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Cause::Settings(format!("TLS cannot be set up: {error}")))?;
+    let verified = match profile.skip_verification && !profile.plain {
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(TakesAny(provider))),
+        false => builder.with_root_certificates(roots(profile)?),
+    };
+    match &profile.client {
+        Some((certificate, key)) if !profile.plain => {
+            let chain = certificates(certificate)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+            let refused = |error| Cause::Settings(format!("client certificate {}: {error}", certificate.display()));
+            verified.with_client_auth_cert(chain, key).map_err(refused)
+        }
+        _ => Ok(verified.with_no_client_auth()),
+    }
+}
+
+fn roots(profile: &Profile) -> Result<RootCertStore, Cause> {
+    let mut store = RootCertStore::empty();
+    if profile.plain {
+        return Ok(store);
+    }
+    if profile.only_roots.is_empty() {
+        // The system's may hold some that cannot be read; those are as good as absent.
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    for file in profile.only_roots.iter().chain(&profile.more_roots) {
+        for certificate in certificates(file)? {
+            store.add(certificate).map_err(|error| Cause::Settings(format!("certificate {}: {error}", file.display())))?;
+        }
+    }
+    Ok(store)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
+    let read = CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>());
+    match read.map_err(|error| unusable(file, &error))? {
+        none if none.is_empty() => Err(Cause::Settings(format!("{} holds no PEM certificate", file.display()))),
+        some => Ok(some),
+    }
+}
+
+fn unusable(file: &Path, error: &rustls::pki_types::pem::Error) -> Cause {
+    Cause::Settings(format!("{} cannot be used: {error}", file.display()))
+}
+
+/// Takes any certificate, as the operator asked; signatures are still checked.
+#[derive(Debug)]
+struct TakesAny(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TakesAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

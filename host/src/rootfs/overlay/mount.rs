@@ -1,0 +1,121 @@
+//! Mounting overlayfs.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
+
+/// As many layers as Linux stacks (OVL_MAX_STACK).
+pub(super) const MOST_LAYERS: usize = 500;
+/// Plain files and directories in the upper directory, that mean the same below another one: no index, no metadata-only
+/// copies, no renames by reference.
+const PLAIN: [(&str, &str); 3] = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow")];
+
+/// What is stacked on what.
+pub(super) struct Stack<'a> {
+    /// Lowest first.
+    pub(super) lowers: &'a [PathBuf],
+    /// Where changes go; without it the mount is read-only.
+    pub(super) upper: Option<Upper<'a>>,
+}
+
+/// Both lie on one filesystem.
+#[derive(Clone, Copy)]
+pub(super) struct Upper<'a> {
+    pub(super) upper: &'a Path,
+    pub(super) work: &'a Path,
+}
+
+/// A mount that goes away with the value, though what is open in it stays usable.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    at: PathBuf,
+}
+
+impl Mounted {
+    pub(super) fn path(&self) -> &Path {
+        &self.at
+    }
+
+    /// Mounts a stack on an existing directory.
+    pub(super) fn new(stack: &Stack<'_>, at: &Path) -> io::Result<Self> {
+        match by_parts(stack, at) {
+            Ok(()) => {}
+            // No `lowerdir+` (before Linux 6.8), or no such calls at all (before 5.2, or forbidden).
+            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => by_string(stack, at)?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Self { at: at.to_owned() })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Whatever still has files open in it keeps them; the mount point is free at once.
+        let _ = rustix::mount::unmount(&self.at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    }
+}
+
+fn by_parts(stack: &Stack<'_>, at: &Path) -> Result<(), Errno> {
+    let config = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let fs = config.as_fd();
+    rustix::mount::fsconfig_set_string(fs, "source", "layerwright")?;
+    // This parameter takes 255 bytes, which a descriptor's name never exceeds.
+    let mut open = Vec::new();
+    let mut set = |key: &str, path: &Path| -> Result<(), Errno> {
+        let fd = open_path(path)?;
+        rustix::mount::fsconfig_set_string(fs, key, by_descriptor(&fd).as_str())?;
+        open.push(fd);
+        Ok(())
+    };
+    for lower in stack.lowers.iter().rev() {
+        set("lowerdir+", lower)?;
+    }
+    if let Some(Upper { upper, work }) = stack.upper {
+        set("upperdir", upper)?;
+        set("workdir", work)?;
+    }
+    for (key, value) in PLAIN {
+        rustix::mount::fsconfig_set_string(fs, key, value)?;
+    }
+    rustix::mount::fsconfig_create(fs)?;
+    let attributes = if stack.upper.is_some() { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
+    let mount = rustix::mount::fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    rustix::mount::move_mount(&mount, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+pub(super) fn by_string(stack: &Stack<'_>, at: &Path) -> io::Result<()> {
+    // A whole page of options is allowed; the names of descriptors are short.
+    let mut open = Vec::new();
+    let mut name = |path: &Path| -> io::Result<String> {
+        let fd = open_path(path)?;
+        let name = by_descriptor(&fd);
+        open.push(fd);
+        Ok(name)
+    };
+    let lowers = stack.lowers.iter().rev().map(|path| name(path)).collect::<io::Result<Vec<_>>>()?;
+    let mut options = format!("lowerdir={}", lowers.join(":"));
+    if let Some(Upper { upper, work }) = stack.upper {
+        options.push_str(&format!(",upperdir={},workdir={}", name(upper)?, name(work)?));
+    }
+    for (key, value) in PLAIN {
+        options.push_str(&format!(",{key}={value}"));
+    }
+    let options = CString::new(options)?;
+    let flags = if stack.upper.is_some() { MountFlags::empty() } else { MountFlags::RDONLY };
+    Ok(rustix::mount::mount(OsStr::from_bytes(b"layerwright"), at, "overlay", flags, options.as_c_str())?)
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// A name without the colons, commas and backslashes that overlayfs would take apart.
+fn by_descriptor(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}

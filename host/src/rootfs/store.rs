@@ -1,0 +1,285 @@
+//! Blobs and unpacked layers, shared by stages, builds and processes.
+//!
+//! ```text
+//! blobs/sha256/HEX     as pulled or made, complete and verified
+//! layers/HEX/fs        a layer that stands for itself, by diff-id, in the form that overlayfs stacks
+//! layers/chain-HEX/fs  a layer that was completed from those below it, by chain-id
+//! tmp/PID-N/           work of one process, which holds a lock on tmp/PID-N/lock while it lives
+//! locks/               one file for each layer being unpacked
+//! ```
+//!
+//! Everything becomes visible by one rename when it is whole. A process that was killed leaves nothing but its directory in
+//! `tmp`, which the next one removes.
+
+mod blob;
+mod unpack;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::fs::{self, Root, Shown};
+use crate::layer::CreateError;
+use crate::layer::extract::ExtractError;
+use crate::oci::Digest;
+
+pub use blob::BlobWriter;
+pub use unpack::LayerSource;
+
+const LOCK: &str = "lock";
+
+/// Why the store cannot do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// One of its own files.
+    #[error("cannot {action} {} in the store", Shown(path))]
+    Io {
+        /// The verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// As above, within a tree.
+    #[error(transparent)]
+    Fs(#[from] fs::Error),
+    /// A blob is not what it should be.
+    #[error("the blob is damaged: expected {expected} ({expected_size} bytes), got {found} ({found_size} bytes)")]
+    Blob {
+        /// What was asked for.
+        expected: Digest,
+        /// In bytes.
+        expected_size: u64,
+        /// What came.
+        found: Digest,
+        /// In bytes.
+        found_size: u64,
+    },
+    /// A layer cannot be unpacked.
+    #[error("cannot unpack layer {layer}")]
+    Unpack {
+        /// Its diff-id.
+        layer: crate::oci::DiffId,
+        /// Why.
+        source: ExtractError,
+    },
+    /// A layer cannot be written.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+/// The result of everything here.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// A directory of blobs and unpacked layers. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    path: PathBuf,
+    session: Arc<Session>,
+}
+
+/// This process's part of `tmp`.
+#[derive(Debug)]
+struct Session {
+    path: PathBuf,
+    /// Locked while the process lives.
+    _lock: File,
+    next: AtomicU64,
+}
+
+impl Store {
+    /// Opens a store, making it (mode 0700) where it is not there yet, and removes what dead processes have left.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = std::path::absolute(path.into()).map_err(|error| failed("find", Path::new("."))(error))?;
+        for part in ["blobs/sha256", "layers", "locks", "tmp"] {
+            let part = path.join(part);
+            DirBuilder::new().recursive(true).mode(0o700).create(&part).map_err(failed("make the directory", &part))?;
+        }
+        let session = Session::start(&path)?;
+        Ok(Self { path, session: Arc::new(session) })
+    }
+
+    /// Where a blob lies or would lie.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.path.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Whether a blob is there, whole.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.blob_path(digest).is_file()
+    }
+
+    /// Where the store is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of blobs, `<hex>` each.
+    pub fn blobs(&self) -> PathBuf {
+        self.path.join("blobs/sha256")
+    }
+
+    /// Whether the files of a layer are there, whatever it lies on.
+    pub fn has_layer(&self, diff_id: DiffId) -> bool {
+        self.layer(&diff_id.0.hex()).is_some()
+    }
+
+    /// A directory for files that go away with this process.
+    pub fn temporary_files(&self) -> &Path {
+        &self.session.path
+    }
+
+    /// Takes a finished layer among the blobs.
+    pub fn keep_blob(&self, mut layer: NewLayer) -> Result<NewLayer> {
+        let path = self.blob_path(&layer.digest);
+        layer.move_to(&path).map_err(failed("create", &path))?;
+        Ok(layer)
+    }
+
+    /// Starts writing a blob.
+    pub fn begin_blob(&self) -> Result<BlobWriter> {
+        BlobWriter::new(self)
+    }
+
+    /// A directory for work on the store's filesystem, empty, removed when the value is dropped.
+    pub fn temporary_directory(&self) -> Result<TemporaryDirectory> {
+        let path = self.temporary_path();
+        DirBuilder::new().mode(0o700).create(&path).map_err(failed("make the directory", &path))?;
+        Ok(TemporaryDirectory { path: Some(path), _session: Arc::clone(&self.session) })
+    }
+
+    /// A path for work on the store's filesystem at which nothing is yet. It goes away with this process.
+    pub fn temporary_path(&self) -> PathBuf {
+        self.session.path.join(self.session.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// Waits until no other thread or process has this name locked.
+    fn lock(&self, name: &str) -> Result<Lock> {
+        Lock::take(&self.path.join("locks").join(name))
+    }
+}
+
+impl Session {
+    fn start(store: &Path) -> Result<Self> {
+        let tmp = store.join("tmp");
+        // While this is held nobody takes a session that is just being made for a dead one.
+        let _guard = Lock::take(&store.join("locks/tmp"))?;
+        remove_dead_sessions(&tmp)?;
+        let process = std::process::id();
+        for n in 0_u64.. {
+            let path = tmp.join(format!("{process}-{n}"));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed("make the directory", &path)(error)),
+                Ok(()) => {
+                    let lock = open_lock(&path.join(LOCK))?;
+                    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed("lock", &path)(error.into()))?;
+                    return Ok(Self { path, _lock: lock, next: AtomicU64::new(0) });
+                }
+            }
+        }
+        Err(failed("make a directory in", &tmp)(Errno::EXIST.into()))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        remove_tree(&self.path);
+    }
+}
+
+/// What cannot be removed (something may still be mounted in it) stays for the next time.
+fn remove_dead_sessions(tmp: &Path) -> Result<()> {
+    for entry in Root::open(tmp)?.read_dir("")? {
+        let path = tmp.join(&entry.name);
+        let lock = match File::open(path.join(LOCK)) {
+            Ok(lock) => lock,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                remove_tree(&path);
+                continue;
+            }
+            Err(error) => return Err(failed("open", &path)(error)),
+        };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove_tree(&path);
+        }
+    }
+    Ok(())
+}
+
+/// Removes as much as it can; for what is only rubbish.
+fn remove_tree(path: &Path) {
+    if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+        && let Ok(root) = Root::open(parent)
+    {
+        drop(root.remove(name));
+    }
+}
+
+/// A directory that goes away with the value.
+#[derive(Debug)]
+pub struct TemporaryDirectory {
+    path: Option<PathBuf>,
+    /// The directory that it lies in stays as long.
+    _session: Arc<Session>,
+}
+
+impl TemporaryDirectory {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Moves it, with all that is in it, to a path at which nothing is or an empty directory.
+    fn persist(mut self, to: &Path) -> io::Result<()> {
+        std::fs::rename(self.path(), to)?;
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take() {
+            remove_tree(&path);
+        }
+    }
+}
+
+/// A lock between threads and processes, let go when dropped or when the process ends.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(path: &Path) -> Result<Self> {
+        let file = open_lock(path)?;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(failed("lock", path)(error.into())),
+            }
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed("open", path))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! The standard Dockerfile instructions, but for `FROM` and `ARG`, which are the host's.
+//!
+//! Each instruction has a file of its own with two functions: `keyword`, how the host's parser reads it, and `lower`,
+//! what it stands for. They want nothing and look at nothing: the operations follow from the text alone.
+
+mod add;
+mod cmd;
+mod copy;
+mod duration;
+mod entrypoint;
+mod env;
+mod expose;
+mod git;
+mod healthcheck;
+mod heredoc;
+mod label;
+mod maintainer;
+mod mode;
+mod onbuild;
+mod path;
+mod run;
+mod shell;
+mod stopsignal;
+mod suggest;
+mod transfer;
+mod user;
+mod volume;
+mod workdir;
+
+#[cfg(test)]
+mod testing;
+
+use layerwright_plugin::instruction::{Arguments, Capabilities, Instruction, InstructionHandler, Keyword, Stage};
+use layerwright_plugin::operation::Operation;
+use layerwright_plugin::{Description, Error, export_instruction_handler};
+
+/// The handler of the standard instructions.
+pub struct Dockerfile;
+
+impl InstructionHandler for Dockerfile {
+    fn describe() -> Capabilities {
+        Capabilities {
+            about: Description::new("layerwright/dockerfile", env!("CARGO_PKG_VERSION"), "the standard Dockerfile instructions"),
+            keywords: keywords(),
+        }
+    }
+
+    fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>, Error> {
+        lower(instruction, stage)
+    }
+}
+
+export_instruction_handler!(Dockerfile);
+
+/// How each standard instruction is read.
+pub fn keywords() -> Vec<Keyword> {
+    vec![
+        add::keyword(),
+        cmd::keyword(),
+        copy::keyword(),
+        entrypoint::keyword(),
+        env::keyword(),
+        expose::keyword(),
+        healthcheck::keyword(),
+        label::keyword(),
+        maintainer::keyword(),
+        onbuild::keyword(),
+        run::keyword(),
+        shell::keyword(),
+        stopsignal::keyword(),
+        user::keyword(),
+        volume::keyword(),
+        workdir::keyword(),
+    ]
+}
+
+/// What a standard instruction stands for.
+///
+/// # Errors
+/// The instruction is wrong, or none of the standard ones.
+pub fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>, Error> {
+    match instruction.name.as_str() {
+        "ADD" => add::lower(instruction),
+        "CMD" => cmd::lower(instruction, stage),
+        "COPY" => copy::lower(instruction),
+        "ENTRYPOINT" => entrypoint::lower(instruction, stage),
+        "ENV" => env::lower(instruction),
+        "EXPOSE" => expose::lower(instruction),
+        "HEALTHCHECK" => healthcheck::lower(instruction),
+        "LABEL" => label::lower(instruction),
+        "MAINTAINER" => maintainer::lower(instruction),
+        "ONBUILD" => onbuild::lower(instruction),
+        "RUN" => run::lower(instruction, stage),
+        "SHELL" => shell::lower(instruction),
+        "STOPSIGNAL" => stopsignal::lower(instruction),
+        "USER" => user::lower(instruction),
+        "VOLUME" => volume::lower(instruction),
+        "WORKDIR" => workdir::lower(instruction, stage),
+        other => Err(Error::invalid(format!("unknown instruction: {other}"))),
+    }
+}
+
+/// The error of an instruction that has no argument at all.
+fn at_least_one(instruction: &Instruction) -> Error {
+    Error::invalid(format!("{} requires at least one argument", instruction.name))
+}
+
+/// The one argument of an instruction that takes the rest of the line, unquoted. It may have become empty by expansion, but it must
+/// have been written.
+fn exactly_one(instruction: &Instruction) -> Result<&str, Error> {
+    let argument = instruction.text_argument();
+    let written = !argument.is_empty() || instruction.text.trim().contains(char::is_whitespace);
+    if written { Ok(argument) } else { Err(Error::invalid(format!("{} requires exactly one argument", instruction.name))) }
+}
+
+/// The argument list of an instruction that runs something: the JSON array as it is, a line by the shell.
+fn command_line(instruction: &Instruction, stage: &Stage) -> Vec<String> {
+    match &instruction.arguments {
+        Arguments::Exec(arguments) => arguments.clone(),
+        _ => stage.shell_command(instruction.text_argument()),
+    }
+}

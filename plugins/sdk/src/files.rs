@@ -1,0 +1,17 @@
+//! Files that were granted by path.
+
+use crate::Error;
+#[cfg(target_arch = "wasm32")]
+use crate::bindings::shared::layerwright::plugin::files as host;
+
+/// The content of a regular file. The path is absolute, or starts with `~/` for the user's home.
+///
+/// # Errors
+/// [`crate::ErrorCode::Denied`] without a grant, [`crate::ErrorCode::NotFound`] where nothing is there,
+/// [`crate::ErrorCode::TooLarge`] over 1 MiB.
+pub fn read(path: &str) -> Result<Vec<u8>, Error> {
+    #[cfg(target_arch = "wasm32")]
+    return host::read(path);
+    #[cfg(not(target_arch = "wasm32"))]
+    crate::fake::with(|fake| fake.read_file(path))
+}

@@ -1,0 +1,22 @@
+//! Takes memory until there is none.
+
+use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Stage};
+use layerwright_plugin::operation::Operation;
+use layerwright_plugin::{Error, export_instruction_handler};
+
+struct Grows;
+
+impl InstructionHandler for Grows {
+    fn describe() -> Capabilities {
+        layerwright_guests::handler("grows", "GROWS")
+    }
+
+    fn lower(_: &Instruction, _: &Stage) -> Result<Vec<Operation>, Error> {
+        let mut taken = Vec::new();
+        loop {
+            taken.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+        }
+    }
+}
+
+export_instruction_handler!(Grows);

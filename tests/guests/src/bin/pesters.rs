@@ -1,0 +1,26 @@
+//! Asks the host again and again.
+
+use layerwright_plugin::inspect::{Place, stat};
+use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Stage};
+use layerwright_plugin::operation::Operation;
+use layerwright_plugin::{Error, export_instruction_handler};
+
+struct Pesters;
+
+impl InstructionHandler for Pesters {
+    fn describe() -> Capabilities {
+        layerwright_guests::handler("pesters", "PESTERS")
+    }
+
+    fn lower(instruction: &Instruction, _: &Stage) -> Result<Vec<Operation>, Error> {
+        if instruction.text.ends_with("once") {
+            let found = stat(&Place::Rootfs, "/etc/passwd");
+            return Ok(vec![Operation::remove(format!("/{}", found.is_ok()))]);
+        }
+        loop {
+            let _ = stat(&Place::Rootfs, "/etc/passwd");
+        }
+    }
+}
+
+export_instruction_handler!(Pesters);

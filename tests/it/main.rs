@@ -1,0 +1,39 @@
+//! The integration tests: they drive the built program against real registries. `./test` starts those and runs all of this.
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+mod architecture;
+mod build_bases;
+mod build_examples;
+mod build_files;
+mod build_instructions;
+mod build_outputs;
+mod build_speed;
+mod build_stages;
+mod build_unprivileged;
+mod chmod_conformance;
+mod cli;
+mod errors;
+mod golden;
+mod ignore_conformance;
+mod memory;
+mod parser_conformance;
+mod plugin_example;
+mod plugin_faults;
+mod push;
+mod sandbox;
+mod shell_conformance;
+
+/// A file that no module names would be tested by nobody.
+#[test]
+fn no_file_is_forgotten() {
+    let folder = support::repository().join("tests/it");
+    let text = std::fs::read_to_string(folder.join("main.rs")).expect("main.rs is readable");
+    let named = |name: &str| text.lines().any(|line| line == format!("mod {name};"));
+    for entry in std::fs::read_dir(&folder).expect("the folder is readable") {
+        let name = entry.expect("an entry").file_name().into_string().expect("a name in UTF-8");
+        let module = name.strip_suffix(".rs").unwrap_or(&name);
+        assert!(module == "main" || named(module), "tests/it/{name} is not a module of main.rs");
+    }
+}

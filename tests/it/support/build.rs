@@ -1,0 +1,191 @@
+//! One run of the program, and what came of it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::{Image, Registry, TestEnv, output, program, unique, write};
+
+/// A build that is being prepared.
+pub struct Build<'a> {
+    env: &'a TestEnv,
+    program: OsString,
+    before: Vec<OsString>,
+    subcommand: Option<&'static str>,
+    context: OsString,
+    dockerfile: PathBuf,
+    layout: PathBuf,
+    store: PathBuf,
+    destinations: Vec<String>,
+    arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+    insecure: bool,
+}
+
+/// A build that has ended.
+pub struct Finished {
+    /// The exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// All of standard output.
+    pub stdout: String,
+    /// All of standard error.
+    pub stderr: String,
+    /// From start to end.
+    pub took: Duration,
+    /// The largest resident size of a process of the build, in KiB.
+    pub peak_kib: u64,
+    layout: PathBuf,
+}
+
+impl<'a> Build<'a> {
+    pub(super) fn new(env: &'a TestEnv, dockerfile: &str) -> Self {
+        let name = unique();
+        let path = env.path(format!("Dockerfile.{name}"));
+        // Only a test that names the registry needs one.
+        let text = if dockerfile.contains("{registry}") {
+            dockerfile.replace("{registry}", &Registry::open().address)
+        } else {
+            dockerfile.to_owned()
+        };
+        write(&path, text);
+        Self {
+            env,
+            program: program().into(),
+            before: Vec::new(),
+            subcommand: Some("build"),
+            context: env.path("context").into(),
+            dockerfile: path,
+            layout: env.path(format!("image.{name}")),
+            store: env.path("store"),
+            destinations: Vec::new(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            insecure: true,
+        }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    pub fn args<I: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = I>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// A variable of the program's environment, which holds nothing else but HOME and PATH.
+    pub fn variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.variables.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Pushes there.
+    pub fn push_to(mut self, destination: &str) -> Self {
+        self.destinations.push(destination.to_owned());
+        self
+    }
+
+    /// Another place than the test's for what is kept between builds.
+    pub fn store(mut self, folder: PathBuf) -> Self {
+        self.store = folder;
+        self
+    }
+
+    /// Another context than the test's.
+    pub fn context(mut self, context: impl AsRef<OsStr>) -> Self {
+        self.context = context.as_ref().to_owned();
+        self
+    }
+
+    /// Without the leave to speak plain HTTP that the other builds have.
+    pub fn secure(mut self) -> Self {
+        self.insecure = false;
+        self
+    }
+
+    /// Another program, without a subcommand.
+    pub fn called(mut self, program: PathBuf) -> Self {
+        (self.program, self.subcommand) = (program.into(), None);
+        self
+    }
+
+    /// As a user that has no rights here, with a copy of the program that this user can reach.
+    pub fn by_user(mut self, id: u32) -> Self {
+        let program = self.env.path("layerwright");
+        if !program.exists() {
+            fs::copy(&self.program, &program).expect("the program can be copied");
+        }
+        for name in ["home", "store"] {
+            fs::create_dir_all(self.env.path(name)).expect("the folder can be made");
+            std::os::unix::fs::chown(self.env.path(name), Some(id), Some(id)).expect("root may give folders away");
+        }
+        let outputs = self.env.path(format!("outputs.{}", unique()));
+        fs::create_dir(&outputs).expect("the folder can be made");
+        std::os::unix::fs::chown(&outputs, Some(id), Some(id)).expect("root may give folders away");
+        self.layout = outputs.join("image");
+        self.program = program.into();
+        self.before = ["setpriv", "--reuid", &id.to_string(), "--regid", &id.to_string(), "--clear-groups", "--inh-caps=-all"]
+            .map(OsString::from)
+            .to_vec();
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn finish(self) -> Finished {
+        let usage = self.env.path(format!("usage.{}", unique()));
+        let mut command = Command::new("time");
+        command.args(["--quiet", "--format=%M", "--output"]).arg(&usage).args(&self.before).arg(&self.program).args(self.subcommand);
+        command.arg("--context").arg(&self.context).arg("--dockerfile").arg(&self.dockerfile);
+        command.arg("--store").arg(&self.store).arg("--oci-layout-path").arg(&self.layout);
+        if self.insecure {
+            command.args(["--insecure", "--insecure-pull"]);
+        }
+        if self.destinations.is_empty() {
+            command.arg("--no-push");
+        }
+        command.args(self.destinations.iter().flat_map(|destination| ["--destination", destination]));
+        command.args(&self.arguments);
+        command.env_clear().env("HOME", self.env.path("home")).env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("RUST_BACKTRACE", "1").envs(self.variables).current_dir(self.env.path("home"));
+        let start = Instant::now();
+        let output = output(&mut command);
+        let took = start.elapsed();
+        let peak = fs::read_to_string(&usage).expect("`time` says what it measured");
+        Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            took,
+            peak_kib: peak.trim().parse().unwrap_or_else(|_| panic!("`time` says {peak:?}")),
+            layout: self.layout,
+        }
+    }
+
+    /// Runs it; it has to succeed.
+    pub fn succeed(self) -> Image {
+        self.finish().image()
+    }
+
+    /// Runs it; it has to fail with an exit code, and returns what it said.
+    pub fn fail(self, code: i32) -> String {
+        let finished = self.finish();
+        assert_eq!(finished.code, Some(code), "the exit code\n{}", finished.stderr);
+        assert!(finished.stderr.contains("error: "), "no error is named:\n{}", finished.stderr);
+        assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+        assert!(!finished.layout.join("index.json").exists(), "a failed build wrote an image");
+        finished.stderr
+    }
+}
+
+impl Finished {
+    /// The image of a build that has to have succeeded.
+    pub fn image(&self) -> Image {
+        assert_eq!(self.code, Some(0), "the build failed:\n{}{}", self.stdout, self.stderr);
+        Image::read(&self.layout)
+    }
+}

@@ -1,0 +1,83 @@
+//! The judges: runtimes that other people wrote run what we built.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{Image, TestEnv, run, unique};
+
+/// What `podman run REFERENCE ARGUMENT...` prints; it has to succeed.
+pub fn podman(env: &TestEnv, reference: &str, arguments: &[&str]) -> String {
+    let storage = Storage::new(env, "podman");
+    run(storage
+        .command()
+        // Containers in containers: no address of their own, and no more files and processes than the machine allows.
+        .args(["--runtime", "runc", "run", "--rm", "--network", "host", "--tls-verify=false", "--quiet"])
+        .args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"])
+        .arg(reference)
+        .args(arguments))
+}
+
+/// Pulls with buildah, and returns what it thinks of the image.
+pub fn buildah(env: &TestEnv, reference: &str) -> Value {
+    let storage = Storage::new(env, "buildah");
+    run(storage.command().args(["pull", "--quiet", "--tls-verify=false", reference]));
+    serde_json::from_str(&run(storage.command().args(["inspect", "--type", "image", reference]))).expect("buildah inspects in JSON")
+}
+
+/// What the image prints in runc, unpacked by umoci; `arguments` take the place of its command where there are any.
+pub fn runc(env: &TestEnv, image: &Image, arguments: &[&str]) -> String {
+    let name = unique();
+    let tagged = env.path(format!("tagged.{name}"));
+    run(Command::new("cp").arg("-r").arg(&image.layout).arg(&tagged));
+    edit(&tagged.join("index.json"), |index| index["manifests"][0]["annotations"] = json!({ "org.opencontainers.image.ref.name": "run" }));
+    let bundle = env.path(format!("bundle.{name}"));
+    run(Command::new("umoci").arg("unpack").arg("--image").arg(format!("{}:run", tagged.display())).arg(&bundle));
+    edit(&bundle.join("config.json"), |config| {
+        let process = config["process"].as_object_mut().expect("a runtime configuration has a process");
+        process.remove("rlimits");
+        process.insert("terminal".to_owned(), json!(false));
+        if !arguments.is_empty() {
+            process.insert("args".to_owned(), json!(arguments));
+        }
+    });
+    run(Command::new("runc")
+        .arg("--root")
+        .arg(env.path("runc"))
+        .args(["run", "--bundle"])
+        .arg(&bundle)
+        .arg(format!("layerwright-it-{name}")))
+}
+
+fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_slice(&fs::read(file).expect("a readable file")).expect("JSON");
+    change(&mut value);
+    fs::write(file, value.to_string()).expect("a writable file");
+}
+
+/// Image storage of its own for podman or buildah, taken down again at the end.
+struct Storage<'a> {
+    env: &'a TestEnv,
+    program: &'static str,
+}
+
+impl<'a> Storage<'a> {
+    fn new(env: &'a TestEnv, program: &'static str) -> Self {
+        Self { env, program }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.program);
+        command.arg("--root").arg(self.env.path(self.program)).arg("--runroot").arg(self.env.path(format!("{}.run", self.program)));
+        command
+    }
+}
+
+impl Drop for Storage<'_> {
+    fn drop(&mut self) {
+        // Its driver leaves a mount, which would be in the way of removing the folder.
+        let _ = Command::new("umount").args(["--quiet", "--recursive"]).arg(self.env.path(self.program).join("overlay")).output();
+    }
+}

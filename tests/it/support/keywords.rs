@@ -1,0 +1,28 @@
+//! The keywords of the standard plugin, without going through wasm.
+
+use layerwright::dockerfile::{ArgumentForm, FlagSpec, Keyword, Keywords};
+use layerwright_plugin::instruction::ArgumentForm as Form;
+
+/// The keywords of the standard instructions, as the parser takes them.
+pub fn standard_keywords() -> Keywords {
+    let mut keywords = Keywords::new();
+    for declared in layerwright_plugin_dockerfile::keywords() {
+        let form = match declared.arguments {
+            Form::Words => ArgumentForm::Words,
+            Form::Pairs => ArgumentForm::Pairs,
+            Form::ExecOrShell => ArgumentForm::ExecOrShell,
+            Form::ExecOrWords => ArgumentForm::ExecOrWords,
+            Form::Text => ArgumentForm::Text,
+        };
+        let flag = |flag: layerwright_plugin::instruction::FlagSpec| FlagSpec {
+            name: flag.name,
+            is_switch: flag.is_switch,
+            repeats: flag.repeats,
+            expands: flag.expands,
+        };
+        let flags = declared.flags.into_iter().map(flag).collect();
+        let keyword = Keyword { name: declared.name, form, flags, heredocs: declared.heredocs, expands: declared.expands };
+        keywords.claim("layerwright/dockerfile", keyword).expect("the standard keywords are claimed once");
+    }
+    keywords
+}
