@@ -51,7 +51,12 @@ fn run() -> Result<(), String> {
         let name = package.trim_start_matches(PREFIX);
         let file = made.join(format!("{}.wasm", package.replace('-', "_")));
         let module = fs::read(&file).map_err(|error| format!("failed to read {}: {error}", file.display()))?;
-        let component = shape::componentize(&module).map_err(|error| format!("{package}: {error}"))?;
+        let component = match shape::is_module(&module) {
+            Ok(true) => shape::componentize(&module),
+            Ok(false) => Ok(module),
+            Err(error) => Err(error),
+        };
+        let component = component.map_err(|error| format!("{package}: {error}"))?;
         let shape = shape::read(&component).map_err(|error| format!("{package}: {error}"))?;
         if let Some(import) = shape.wasi.first() {
             return Err(format!("{package}: it imports `{import}`; a standard plugin imports layerwright:plugin alone"));

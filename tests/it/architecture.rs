@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::support::repository;
-use crate::support::rust::{Token, files, tokens};
+use crate::support::rust::{files, tokens};
 
 /// Modules, and the others that they may name. Who is not here may name nothing; `cli` may name all.
 const MAY_NAME: &str = "
@@ -57,7 +57,7 @@ struct Source {
     /// Below `host/src`.
     path: String,
     module: String,
-    tokens: Vec<Token>,
+    tokens: Vec<String>,
 }
 
 fn sources() -> Vec<Source> {
@@ -76,26 +76,26 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// The modules that follow `crate::`, each with its line: of `crate::a::B`, and of `crate::{a::B, c}`.
-fn named(tokens: &[Token]) -> Vec<(&str, usize)> {
-    let text = |index: usize| tokens.get(index).map_or("", |token| token.text.as_str());
-    let mut found = Vec::new();
+/// The modules that follow `crate::`: of `crate::a::B`, and of `crate::{a::B, c}`.
+fn named(tokens: &[String]) -> BTreeSet<&str> {
+    let text = |index: usize| tokens.get(index).map_or("", String::as_str);
+    let mut found = BTreeSet::new();
     for index in 0..tokens.len() {
-        if text(index) != "crate" || text(index + 1) != ":" || text(index + 2) != ":" {
+        if text(index) != "crate" || text(index + 1) != "::" {
             continue;
         }
-        if text(index + 3) != "{" {
-            found.push((text(index + 3), tokens[index].line));
+        if text(index + 2) != "{" {
+            found.insert(text(index + 2));
             continue;
         }
-        let (mut depth, mut at, mut begins) = (1, index + 4, true);
+        let (mut depth, mut at, mut begins) = (1, index + 3, true);
         while depth > 0 && at < tokens.len() {
             match text(at) {
                 "{" => depth += 1,
                 "}" => depth -= 1,
                 "," if depth == 1 => begins = true,
                 word if begins => {
-                    found.push((word, tokens[at].line));
+                    found.insert(word);
                     begins = false;
                 }
                 _ => {}
@@ -118,9 +118,9 @@ fn modules_name_only_those_below_them() {
             wrong.push(format!("{}: the module {} is not in the table", source.path, source.module));
             continue;
         };
-        for (name, line) in named(&source.tokens) {
+        for name in named(&source.tokens) {
             if name != source.module && !may.contains(name) {
-                wrong.push(format!("{}:{line}: {} names {name}", source.path, source.module));
+                wrong.push(format!("{}: {} names {name}", source.path, source.module));
             }
         }
     }
@@ -148,18 +148,15 @@ fn the_table_has_no_circle() {
 fn some_words_belong_in_one_place() {
     let mut wrong = Vec::new();
     for source in sources() {
-        // `::` is two tokens.
-        let words: Vec<(String, usize)> = joined(&source.tokens);
         for (patterns, places, reason) in WORDS {
             if places.iter().any(|place| source.path == *place || (place.ends_with('/') && source.path.starts_with(place))) {
                 continue;
             }
             for pattern in *patterns {
                 let pattern: Vec<&str> = pattern.split(' ').collect();
-                for window in words.windows(pattern.len()) {
-                    if window.iter().map(|(word, _)| word.as_str()).eq(pattern.iter().copied()) {
-                        wrong.push(format!("{}:{}: `{}`: {reason}", source.path, window[0].1, pattern.concat()));
-                    }
+                let times = source.tokens.windows(pattern.len()).filter(|window| window.iter().eq(&pattern)).count();
+                if times > 0 {
+                    wrong.push(format!("{}: `{}`, {times} times: {reason}", source.path, pattern.concat()));
                 }
             }
         }
@@ -174,28 +171,11 @@ fn only_what_waits_is_async() {
         if !SYNCHRONOUS.contains(&source.module.as_str()) {
             continue;
         }
-        for token in source.tokens.iter().filter(|token| token.text == "async") {
-            wrong.push(format!("{}:{}: `async`", source.path, token.line));
+        if source.tokens.iter().any(|token| token == "async") {
+            wrong.push(source.path);
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-}
-
-fn joined(tokens: &[Token]) -> Vec<(String, usize)> {
-    let mut words: Vec<(String, usize)> = Vec::new();
-    let mut after_colon = false;
-    for token in tokens {
-        if token.text == ":" && after_colon {
-            if let Some((last, _)) = words.last_mut() {
-                last.push(':');
-            }
-            after_colon = false;
-            continue;
-        }
-        after_colon = token.text == ":";
-        words.push((token.text.clone(), token.line));
-    }
-    words
 }
 
 #[test]

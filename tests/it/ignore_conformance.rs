@@ -28,7 +28,7 @@ fn ignore_files() {
         };
         differences.check(|| format!("{text:?} is read, expected {}", output["error"]), output["error"].is_null());
         let patterns: Vec<Value> = file.patterns().map(Value::from).collect();
-        differences.check(|| format!("{text:?}: patterns {patterns:?}"), Value::from(patterns.clone()) == output["patterns"]);
+        differences.check(|| format!("{text:?}: patterns {patterns:?}"), output["patterns"].as_array() == Some(&patterns));
         differences.check(|| format!("{text:?}: negation"), Value::from(file.has_negation()) == output["has_negation"]);
         for (path, excluded) in output["excluded"].as_object().expect("an object") {
             let (excluded, got) = (excluded.as_bool().expect("a truth value"), file.matches(path));

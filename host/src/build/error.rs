@@ -32,7 +32,7 @@ pub enum BuildError {
 #[error("{errors}")]
 pub struct DockerfileErrors {
     /// The text.
-    pub source: Source,
+    pub text: Source,
     /// Each with its span.
     pub errors: crate::dockerfile::ParseErrors,
 }

@@ -47,7 +47,7 @@ pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str,
         spec.shm_size = size;
     }
     let mut last: VecDeque<String> = VecDeque::with_capacity(LAST_LINES);
-    let hidden: Vec<&[u8]> = mounts.secrets.iter().map(|secret| secret.as_slice()).filter(|secret| secret.len() >= 3).collect();
+    let hidden: Vec<&[u8]> = mounts.secrets.iter().map(|secret| &**secret).filter(|secret| secret.len() >= 3).collect();
     let mut output = |_stream, line: &[u8]| {
         let line = mask(line, &hidden);
         if last.len() == LAST_LINES {
@@ -57,7 +57,7 @@ pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str,
         deps.reporter.event(Event::StepOutput { step: step.to_owned(), line });
     };
     let status = executor.run(&spec, &mut output, &shared.cancel).map_err(|error| {
-        let code = error.exit_code();
+        let code = i32::from(error.exit_code());
         Failure { exit_code: Some(code), ..error.into() }
     })?;
     for note in &status.notes {

@@ -131,7 +131,7 @@ impl Lowering {
         let handler = around.handlers.by_keyword.get(&instruction.name);
         let handler = handler.ok_or_else(|| Failure::new(format!("unknown instruction: {}", instruction.keyword)))?;
         let get = |name: &str| self.scope.get(name).map(str::to_owned);
-        let expanded = expand_instruction(instruction, around.escape, around.handlers.keywords(), &get)?;
+        let expanded = expand_instruction(instruction, around.escape, around.handlers.keywords(), &get)?.value;
         let input = handler_input(&expanded);
         let operations = handler.lower(&input, &self.state(around), look).map_err(|error| match error {
             HandlerError::Deferred => NotLowered::Deferred,

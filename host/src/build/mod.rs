@@ -56,7 +56,7 @@ pub struct Deps {
 /// The first failure; every other stage is stopped then. Nothing has been pushed.
 pub async fn build(settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Result<Image, BuildError> {
     let parsed = dockerfile::parse(&deps.dockerfile, deps.handlers.keywords())
-        .map_err(|errors| BuildError::Dockerfile(Arc::new(DockerfileErrors { source: Source::clone(&deps.dockerfile), errors })))?;
+        .map_err(|errors| BuildError::Dockerfile(Arc::new(DockerfileErrors { text: Source::clone(&deps.dockerfile), errors })))?;
     for warning in &parsed.warnings {
         deps.reporter.log(Level::Warning, &format!("{} (line {})", warning.message, warning.span.start_line));
     }

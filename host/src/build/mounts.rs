@@ -12,6 +12,7 @@ use crate::fs::Root;
 use crate::oci::Digest;
 use crate::operation::{Exec, MountSource, Ownership, Sharing};
 use crate::rootfs::overlay::OverlayRootFs;
+use crate::rootfs::list::FileList;
 use crate::rootfs::owner;
 use crate::rootfs::store::TemporaryDirectory;
 use crate::sandbox::{MountKind, SandboxMount};
@@ -147,7 +148,8 @@ fn inside(directory: &Path, path: &str) -> Result<PathBuf, Failure> {
 
 fn owner_of(ownership: &Ownership) -> Result<(u32, u32), Failure> {
     match &ownership.owner {
-        Some(text) => Ok(owner::numeric(text)?),
+        // Mounts of a process are owned by numbers: there is no saying whose names would count.
+        Some(text) => Ok(owner::resolve_owner(text, &FileList::default())?),
         None => Ok((0, 0)),
     }
 }

@@ -10,7 +10,7 @@ use super::error::{BuildError, Failure};
 use super::exec;
 use super::lowering::{Lowering, NotLowered, Step, Task};
 use super::mounts;
-use super::plan::{PlannedBase, Planner, StagePlan, start};
+use super::plan::{PlannedBase, Planner, StagePlan};
 use super::settings::BuildSettings;
 use super::source::{LiveLook, PlannedSource, SourceFiles};
 use super::Deps;
@@ -20,7 +20,7 @@ use crate::image::{Image, Layer, LayerContent};
 use crate::layer::{LayerOptions, LayerWriter, NewLayer};
 use crate::oci::{Descriptor, Digest, LayerCompression};
 use crate::operation::Operation;
-use crate::progress::{Event, Level};
+use crate::progress::Event;
 use crate::rootfs::store::LayerSource;
 use crate::rootfs::tree::ReadTree;
 use crate::fs::Time;
@@ -61,7 +61,6 @@ pub struct Shared {
     outcomes: Vec<OnceCell<Result<Arc<StageOutcome>, BuildError>>>,
     blobs: Mutex<BTreeMap<Digest, Arc<OnceCell<()>>>>,
     images: Mutex<BTreeMap<String, Layered>>,
-    seconds: i64,
     now: String,
 }
 
@@ -72,9 +71,9 @@ pub struct Shared {
 pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Result<Image, BuildError> {
     let cancel = Cancel::new().map_err(|e| BuildError::because("failed to start", e))?;
     let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
-    let (seconds, now) = now(settings.source_date_epoch)?;
+    let now = now(settings.source_date_epoch)?;
     let cancelled = cancel.clone();
-    let shared = Arc::new(Shared { planner, settings, deps, cancel: cancelled, outcomes, blobs: Mutex::default(), images: Mutex::default(), seconds, now });
+    let shared = Arc::new(Shared { planner, settings, deps, cancel: cancelled, outcomes, blobs: Mutex::default(), images: Mutex::default(), now });
     // A build that is given up must not leave a command running.
     let _guard = CancelOnDrop(cancel.clone());
     let mut stages = JoinSet::new();
@@ -272,8 +271,9 @@ impl Shared {
         LayerOptions { compression: self.settings.compression, ..LayerOptions::default() }
     }
 
+    /// A layer must not depend on the clock, so what a build makes by itself is as old as can be where nobody says otherwise.
     fn apply_context(&self, task: &Task) -> ApplyContext {
-        ApplyContext { working_dir: task.working_dir.clone().into(), created: Time { seconds: self.seconds, nanoseconds: 0 } }
+        ApplyContext { working_dir: task.working_dir.clone().into(), created: Time { seconds: self.settings.source_date_epoch.unwrap_or(0), nanoseconds: 0 } }
     }
 
     /// The labels of the command line, and the time.
@@ -463,12 +463,11 @@ impl StageOutcome {
     }
 }
 
-/// Now, or what stands for it, in seconds since 1970 and as RFC 3339.
-fn now(epoch: Option<i64>) -> Result<(i64, String), BuildError> {
+/// Now, or what stands for it, as RFC 3339.
+fn now(epoch: Option<i64>) -> Result<String, BuildError> {
     let time = match epoch {
         Some(seconds) => time::OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| BuildError::because("SOURCE_DATE_EPOCH is out of range", e))?,
         None => time::OffsetDateTime::now_utc(),
     };
-    let text = time.format(&time::format_description::well_known::Rfc3339).map_err(|e| BuildError::because("the time cannot be written", e))?;
-    Ok((time.unix_timestamp(), text))
+    time.format(&time::format_description::well_known::Rfc3339).map_err(|e| BuildError::because("the time cannot be written", e))
 }

@@ -9,7 +9,7 @@ pub fn render(error: &BuildError) -> String {
         BuildError::Dockerfile(all) => {
             for one in &all.errors.errors {
                 headline(&mut out, &one.to_string(), one.source());
-                excerpt(&mut out, &all.source.excerpt(&one.span));
+                excerpt(&mut out, &all.text.excerpt(&one.span));
             }
         }
         BuildError::Step(step) => {

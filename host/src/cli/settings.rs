@@ -83,9 +83,11 @@ pub fn outputs(args: &BuildArguments) -> Result<Outputs, UsageError> {
         no_push,
         oci_layout_path: args.oci_layout_path.clone(),
         tar_path: args.tar_path.clone(),
-        digest_file: args.digest_file.clone(),
+        digest_file: args.digest_file.clone().filter(|path| !is_url(path)),
+        digest_url: args.digest_file.as_ref().filter(|path| is_url(path)).map(|path| path.display().to_string()),
         image_name_with_digest_file: args.image_name_with_digest_file.clone(),
         image_name_tag_with_digest_file: args.image_name_tag_with_digest_file.clone(),
+        ..Outputs::default()
     })
 }
 
@@ -118,6 +120,11 @@ pub fn registry_settings(args: &BuildArguments) -> Result<RegistrySettings, Usag
         download_retry: args.image_download_retry,
         ..RegistrySettings::default()
     })
+}
+
+/// `--digest-file` takes a file, or a URL that the digest is put to.
+fn is_url(path: &std::path::Path) -> bool {
+    path.as_os_str().as_encoded_bytes().starts_with(b"https://")
 }
 
 fn compression(args: &BuildArguments) -> Result<Compression, UsageError> {

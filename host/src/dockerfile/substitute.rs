@@ -16,7 +16,7 @@ enum Token {
 }
 
 /// Character comparisons that one substitution may take.
-const MAX_STEPS: usize = 50_000_000;
+const MAX_STEPS: usize = 10_000_000;
 
 /// A text to match in, and the work left.
 struct Matcher<'a> {

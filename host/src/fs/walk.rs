@@ -152,9 +152,7 @@ impl Walk {
 
     /// Does not go into the directory that came last.
     pub fn skip(&mut self) {
-        if self.pending.take().is_some() {
-            // `next` will take off the name, as for a file.
-        }
+        self.pending = None;
     }
 }
 

@@ -178,7 +178,7 @@ impl Root {
         done
     }
 
-    /// Sets permission, set-id and sticky bits; on a link this is an error.
+    /// Sets permission, set-id and sticky bits. A link has none: nothing happens to it, nor to what it leads to.
     pub fn set_mode(&self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
         self.set_attributes(path, &Attributes { mode: Some(mode), ..Attributes::default() })
     }

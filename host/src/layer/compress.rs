@@ -67,14 +67,7 @@ enum Output {
 
 impl Blob {
     pub(super) fn new(file: File, compression: Compression) -> Self {
-        Self {
-            compression,
-            block: vec![0; BLOCK],
-            filled: 0,
-            hasher: Hasher::default(),
-            uncompressed_size: 0,
-            output: Output::Here(file),
-        }
+        Self { compression, block: vec![0; BLOCK], filled: 0, hasher: Hasher::default(), uncompressed_size: 0, output: Output::Here(file) }
     }
 
     /// Room for the next bytes, never empty.

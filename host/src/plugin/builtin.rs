@@ -28,10 +28,11 @@ const USUAL: &[(&str, &[&str])] = &[
             "env=DOCKER_AUTH_CONFIG",
             "env=REGISTRY_AUTH_FILE",
             "env=XDG_RUNTIME_DIR",
-            "env=HOME",
+            "env=XDG_CONFIG_HOME",
             "file=$DOCKER_CONFIG/config.json",
             "file=$REGISTRY_AUTH_FILE",
             "file=$XDG_RUNTIME_DIR/containers/auth.json",
+            "file=$XDG_CONFIG_HOME/containers/auth.json",
             "file=~/.docker/config.json",
             "file=~/.dockercfg",
             "file=~/.config/containers/auth.json",
@@ -58,10 +59,24 @@ pub(super) fn find(name: &str) -> Option<&'static Embedded> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::plugin::{PluginSet, PluginSettings};
+    use crate::progress::Silent;
 
     #[test]
-    fn usual_grants_parse_and_belong_to_plugins() {
+    fn usual_grants_are_what_the_plugins_want() {
+        let set = PluginSet::load(&PluginSettings::standard(), Arc::new(Silent)).unwrap();
+        let names: Vec<&str> = set.infos().iter().map(|info| info.origin.as_str()).collect();
+        assert_eq!(names, super::names().collect::<Vec<_>>());
+        for info in set.infos() {
+            let mut granted: Vec<String> = info.grants.iter().map(Grant::to_string).collect();
+            let mut wanted = info.wants.clone();
+            granted.sort();
+            wanted.sort();
+            assert_eq!(granted, wanted, "{}", info.name);
+        }
         for (name, grants) in USUAL {
             assert_eq!(usual_grants(name).len(), grants.len(), "{name}");
             assert!(find(name).is_some(), "{name}");

@@ -45,18 +45,6 @@ pub enum PluginError {
         /// What is wrong.
         reason: String,
     },
-    /// It imports an interface and neither asks for anything that the interface gives nor was granted any.
-    #[error(
-        "plugin {plugin} imports `{interface}`, but does not say what it wants of it and was granted nothing of it; grant it with `{grant}`"
-    )]
-    Undeclared {
-        /// Its name.
-        plugin: String,
-        /// The interface.
-        interface: &'static str,
-        /// What such a grant looks like.
-        grant: &'static str,
-    },
     /// Two plugins claim one keyword.
     #[error("both {first} and {second} handle {keyword}; leave one of them out")]
     KeywordTwice {

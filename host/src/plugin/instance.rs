@@ -120,6 +120,7 @@ fn failure(error: &wasmtime::Error, call: &'static str, state: &State, limits: &
     let trap = error.downcast_ref::<Trap>();
     let reason = match (trap, state.log.last()) {
         (Some(Trap::StackOverflow), _) => "it calls itself without end".to_owned(),
+        (Some(Trap::MemoryOutOfBounds), _) => "it reached beyond its memory, as what calls itself without end does".to_owned(),
         // A panic leaves its message in the log, and ends in `unreachable`.
         (Some(Trap::UnreachableCodeReached), Some(last)) if last.contains("panicked") => redact(last, &state.secrets),
         (Some(Trap::UnreachableCodeReached), _) => "it gave up (`unreachable`)".to_owned(),
@@ -158,13 +159,6 @@ impl Plugin {
         }
         let Description { name, version, summary, wants } = description;
         let wanted: Vec<String> = wants.iter().take(1000).map(|want| one_line(&written(want), 512)).collect();
-        let undeclared = loaded.shape.imports.iter().find_map(|import| {
-            let example = example(*import)?;
-            (!declared(*import, &wants, &source.grants)).then_some((import.name(), example))
-        });
-        if let Some((interface, grant)) = undeclared {
-            return Err(PluginError::Undeclared { plugin: name, interface, grant });
-        }
         let unwanted = source.grants.iter().filter(|grant| !matches!(grant, Grant::SkipVerification(_)));
         for grant in unwanted.filter(|grant| !wanted.contains(&grant.to_string())) {
             ambient.reporter.log(Level::Debug, &format!("plugin {name} is granted `{grant}` and does not say that it wants it"));
@@ -183,36 +177,6 @@ impl Plugin {
         };
         let who = Arc::new(Who { name, grants: source.grants.clone(), environment: source.environment.clone(), ambient });
         Ok(Self { runtime, limits, who, info, looks: loaded.shape.imports.contains(&Import::Inspect) })
-    }
-}
-
-/// Whether the plugin asks for, or has, anything of what an interface gives.
-fn declared(import: Import, wants: &[Want], grants: &[Grant]) -> bool {
-    let wanted = |want: &Want| match import {
-        Import::Env => matches!(want, Want::Env(_)),
-        Import::Files => matches!(want, Want::File(_)),
-        Import::Http => matches!(want, Want::Host(_)),
-        Import::CredentialHelper => matches!(want, Want::CredentialHelper(_)),
-        _ => true,
-    };
-    let granted = |grant: &Grant| match import {
-        Import::Env => matches!(grant, Grant::Env(_)),
-        Import::Files => matches!(grant, Grant::File(_)),
-        Import::Http => matches!(grant, Grant::Host(_)),
-        Import::CredentialHelper => matches!(grant, Grant::CredentialHelper(_)),
-        _ => true,
-    };
-    wants.iter().any(wanted) || grants.iter().any(granted)
-}
-
-/// What a grant for an interface looks like; none where it needs none.
-fn example(import: Import) -> Option<&'static str> {
-    match import {
-        Import::Env => Some("env=NAME"),
-        Import::Files => Some("file=PATH"),
-        Import::Http => Some("host=https://HOST"),
-        Import::CredentialHelper => Some("credential-helper=NAME"),
-        Import::Types | Import::Operation | Import::Log | Import::Inspect | Import::Clock => None,
     }
 }
 

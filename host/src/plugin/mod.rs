@@ -41,7 +41,6 @@ use compile_cache::CompileCache;
 use engine::Runtime;
 use instance::{Call, Plugin};
 use instruction::InstructionPlugin;
-use load::Loaded;
 use mirror::MirrorPlugin;
 use state::{Ambient, Who};
 
@@ -63,7 +62,7 @@ pub struct PluginSet {
 
 /// A plugin of one of the worlds.
 enum Ready {
-    Handler(InstructionPlugin),
+    Handler(Arc<InstructionPlugin>),
     Provider(AuthPlugin),
     Resolver(MirrorPlugin),
 }
@@ -138,7 +137,7 @@ impl PluginSet {
         }
         self.infos.push(info);
         match ready {
-            Ready::Handler(handler) => self.handlers.push(Arc::new(handler)),
+            Ready::Handler(handler) => self.handlers.push(handler),
             Ready::Provider(provider) => self.providers.push(Arc::new(provider)),
             Ready::Resolver(resolver) => self.resolvers.push(Arc::new(resolver)),
         }
@@ -189,7 +188,7 @@ impl Ready {
                     keywords = said.keywords;
                     Ok(said.about)
                 })?;
-                InstructionPlugin::new(introduce(about)?, guest, keywords).map(Self::Handler)
+                Ok(Self::Handler(Arc::new(InstructionPlugin::new(introduce(about)?, guest, keywords)?)))
             }
             World::AuthProvider => {
                 let guest = v0_1::auth_provider::AuthProviderPre::new(linked).map_err(unusable)?;

@@ -1,6 +1,7 @@
 //! What a WebAssembly file is, read from its bytes before anything of it is compiled; shared with the build script.
 
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Encoding, Parser, Payload, Validator};
+use wit_component::ComponentEncoder;
 
 /// The package whose interfaces the host offers, and the track of its version that it offers them on.
 const PACKAGE: &str = "layerwright:plugin/";
@@ -19,16 +20,24 @@ pub enum World {
 
 /// An interface that a plugin may import.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[expect(missing_docs, reason = "each is the interface of its name in wit/")]
 pub enum Import {
+    /// Words that every world shares.
     Types,
+    /// What instructions are lowered to.
     Operation,
+    /// Messages for the user.
     Log,
+    /// Looks at files of the build.
     Inspect,
+    /// The time of day.
     Clock,
+    /// Environment variables.
     Env,
+    /// Files of this machine.
     Files,
+    /// Requests to hosts.
     Http,
+    /// Docker's credential helpers.
     CredentialHelper,
 }
 
@@ -124,11 +133,14 @@ pub fn is_module(bytes: &[u8]) -> Result<bool, ShapeError> {
 
 /// Turns a core module that was built with the plugin bindings into a component.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, ShapeError> {
-    wit_component::ComponentEncoder::default()
-        .validate(true)
-        .module(module)
-        .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| ShapeError::Malformed(format!("the module cannot be made a component: {error:#}")))
+    // The encoder trusts its input: a section that ends too early makes it panic, and so may what a section of the bindings holds.
+    Validator::new().validate_all(module).map_err(|error| malformed(&error))?;
+    let encode = || ComponentEncoder::default().validate(true).module(module).and_then(|mut encoder| encoder.encode());
+    let failed = |why: String| ShapeError::Malformed(format!("the module cannot be made a component: {why}"));
+    match std::panic::catch_unwind(encode) {
+        Ok(encoded) => encoded.map_err(|error| failed(format!("{error:#}"))),
+        Err(_) => Err(failed("what it says of its interfaces is damaged".to_owned())),
+    }
 }
 
 /// Reads what a component imports and exports.

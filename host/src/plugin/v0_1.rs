@@ -76,7 +76,8 @@ pub(super) mod mirror_resolver {
 
 pub(super) use imports::layerwright::plugin as wit;
 
-/// Links a component to the interfaces that it imports, and to no others.
+/// Links a component to the interfaces that it imports, and to no others. Where nothing of an interface is granted, its functions are there and
+/// refuse: a provider that can ask credential helpers works without any, and the refusal names the grant that is missing.
 ///
 /// What it imports of WASI, since its toolchain knows no better, is there and traps when it is called: a plugin has no such authority.
 pub(super) fn link(component: &Component, shape: &Shape) -> wasmtime::Result<InstancePre<State>> {

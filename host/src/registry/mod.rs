@@ -2,7 +2,7 @@
 //!
 //! Four rules on where credentials go hold throughout: a credential is bound to scheme, host and port of the registry
 //! that it is for and to that registry's token server; token servers, redirects and upload locations that a registry
-//! names are followed only where [`origin`] allows; what lies on another origin gets no credential; and only validated
+//! names are followed only where `origin` allows; what lies on another origin gets no credential; and only validated
 //! names, tags and digests become parts of a URL.
 
 pub mod auth;

@@ -149,6 +149,10 @@ impl Client {
         let Ok(_permit) = self.inner.downloads.acquire().await else {
             return Err(Cause::Settings("the client is shut down".to_owned()));
         };
+        if let Some(parent) = destination.parent() {
+            let made = tokio::fs::create_dir_all(parent).await;
+            made.map_err(|source| Cause::File { path: parent.to_owned(), source })?;
+        }
         let places = self.blob_places(from, descriptor).await?;
         let part = Part(temporary(destination));
         let mut attempts = Attempts::default();

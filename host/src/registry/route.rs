@@ -90,7 +90,9 @@ impl Client {
         let address = if registry == DOCKER_HUB { DOCKER_HUB_API } else { registry };
         let plain = transport.settings.plain(registry, access);
         let profile = transport.profile(address, access, None);
-        self.endpoint(registry, format!("{address}/v2"), plain, profile, Vec::new(), access, repository)
+        let mut endpoint = self.endpoint(registry, format!("{address}/v2"), plain, profile, Vec::new(), access, repository);
+        endpoint.tries = transport.settings.tries(access);
+        endpoint
     }
 
     fn mirror(&self, mirror: &MirrorEndpoint, registry: &str, access: Access) -> Result<Endpoint, Cause> {

@@ -70,7 +70,7 @@ impl Disk {
     }
 
     /// Whether a path counts. A directory that is ignored does where something below it does not.
-    fn visible(&self, path: &Path, directory: impl FnOnce() -> bool) -> Result<bool> {
+    fn visible(&self, path: &Path, kind: Kind) -> Result<bool> {
         let Some(ignored) = &self.ignored else { return Ok(true) };
         if path.as_os_str().is_empty() {
             return Ok(true);
@@ -79,7 +79,7 @@ impl Disk {
         if !ignored.patterns.excludes(verdict) {
             return Ok(true);
         }
-        if !ignored.patterns.has_negation() || ignored.patterns.skips(verdict, &path.to_string_lossy()) || !directory() {
+        if !ignored.patterns.has_negation() || ignored.patterns.skips(verdict, &path.to_string_lossy()) || kind != Kind::Directory {
             return Ok(false);
         }
         let known = ignored.known.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied();
@@ -88,7 +88,7 @@ impl Disk {
         }
         let mut visible = false;
         for entry in self.root.read_dir(path)? {
-            if self.visible(&path.join(&entry.name), || entry.kind == Kind::Directory)? {
+            if self.visible(&path.join(&entry.name), entry.kind)? {
                 visible = true;
                 break;
             }
@@ -154,7 +154,7 @@ fn node(metadata: &Metadata) -> Node {
 impl Look for Disk {
     fn stat(&self, path: &Path) -> Result<Option<Node>> {
         let Some(metadata) = self.root.stat(here(path))? else { return Ok(None) };
-        let counts = self.visible(path, || metadata.kind == Kind::Directory)?;
+        let counts = self.visible(path, metadata.kind)?;
         Ok(counts.then(|| node(&metadata)))
     }
 
@@ -169,7 +169,7 @@ impl ReadTree for Disk {
         if self.ignored.is_some() {
             let mut kept = Vec::with_capacity(entries.len());
             for entry in entries {
-                if self.visible(&path.join(&entry.name), || entry.kind == Kind::Directory)? {
+                if self.visible(&path.join(&entry.name), entry.kind)? {
                     kept.push(entry);
                 }
             }
@@ -180,10 +180,9 @@ impl ReadTree for Disk {
 
     fn open(&self, path: &Path, node: &Node) -> Result<Box<dyn Read + Send>> {
         let file = self.root.open_file(path)?;
-        let failed = |source| TreeError::Io { action: "stat", path: path.to_owned(), source };
-        let now = file.metadata().map_err(failed)?;
-        let mtime = std::os::unix::fs::MetadataExt::mtime(&now);
-        if now.len() != node.size || mtime != node.mtime.seconds {
+        let failed = |source: io::Error| TreeError::Io { action: "stat", path: path.to_owned(), source };
+        let now = Metadata::from(rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?);
+        if now.size != node.size || now.mtime != node.mtime {
             return Err(TreeError::Changed { path: path.to_owned() });
         }
         Ok(Box::new(file))
@@ -264,4 +263,3 @@ impl Tree for Disk {
         Ok(())
     }
 }
-

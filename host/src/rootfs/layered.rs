@@ -181,8 +181,7 @@ impl ReadTree for Layered {
     fn entries(&self, path: &Path) -> Result<Vec<DirEntry>> {
         match self.inodes()?.get(path).map(|inode| &inode.body) {
             Some(Body::Directory(children)) => {
-                let entry = |(name, inode): (&Box<OsStr>, &Arc<Inode>)| DirEntry { name: name.clone().into(), kind: inode.node().kind };
-                Ok(children.iter().map(entry).collect())
+                Ok(children.iter().map(|(name, inode)| DirEntry { name: name.clone().into(), kind: inode.node().kind }).collect())
             }
             _ => Err(TreeError::Missing { path: path.to_owned(), wanted: "a directory" }),
         }
@@ -271,9 +270,10 @@ impl Tree for Layered {
     }
 
     fn set_attributes(&mut self, path: &Path, attributes: &Attributes) -> Result<()> {
-        let inode = self.inodes_mut()?.get_mut(path);
-        let inode = inode.ok_or_else(|| TreeError::Missing { path: path.to_owned(), wanted: "anything" })?;
-        inode.set(attributes);
+        if self.inodes()?.get(path).is_none() {
+            return Err(TreeError::Missing { path: path.to_owned(), wanted: "anything" });
+        }
+        self.inodes_mut()?.set_attributes(path, attributes);
         Ok(())
     }
 

@@ -117,7 +117,7 @@ impl OverlayRootFs {
         let blob = self.store.temporary_path();
         let mut layer = LayerWriter::create(&blob, options)?;
         let Some(Step { mounted, directory }) = self.step.take() else {
-            return self.keep_blob(layer.finish()?);
+            return Ok(self.store.keep_blob(layer.finish()?)?);
         };
         drop(mounted);
         let upper_path = directory.path().join("upper");
@@ -132,7 +132,7 @@ impl OverlayRootFs {
             self.lowers.push(self.store.adopt(&upper_path, layer.diff_id)?);
             self.reading = None;
         }
-        let layer = self.keep_blob(layer)?;
+        let layer = self.store.keep_blob(layer)?;
         self.check_number()?;
         Ok(layer)
     }
@@ -173,14 +173,20 @@ impl OverlayRootFs {
     fn begin(&self) -> Result<Step> {
         let directory = self.store.temporary_directory()?;
         let top = Root::open(directory.path())?;
-        for name in ["empty", "upper", "work", "merged"] {
+        for name in ["upper", "work", "merged"] {
             top.make_dir(name, 0o755)?;
         }
         // The root directory that is seen is that of the topmost directory.
         top.set_attributes("upper", &self.root_attributes()?)?;
         let part = |name| directory.path().join(name);
         let empty = [part("empty")];
-        let lowers = if self.lowers.is_empty() { &empty } else { self.lowers.as_slice() };
+        let lowers = match self.lowers.as_slice() {
+            [] => {
+                top.make_dir("empty", 0o755)?;
+                &empty
+            }
+            lowers => lowers,
+        };
         let (upper, work) = (part("upper"), part("work"));
         let stack = Stack { lowers, upper: Some(Upper { upper: &upper, work: &work }) };
         Ok(Step { mounted: mount(&stack, &part("merged"))?, directory })
@@ -197,13 +203,6 @@ impl OverlayRootFs {
             },
             None => Attributes { owner: Some((0, 0)), mode: Some(0o755), ..Attributes::default() },
         })
-    }
-
-    fn keep_blob(&self, mut layer: NewLayer) -> Result<NewLayer> {
-        let path = self.store.blob_path(&layer.digest);
-        let moved = layer.move_to(&path);
-        moved.map_err(|source| StoreError::Io { action: "create", path, source })?;
-        Ok(layer)
     }
 
     /// A layer whose root is opaque hides all below it, which overlayfs does not see at the root.

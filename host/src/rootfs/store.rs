@@ -25,9 +25,9 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::fs::{self, Root, Shown};
-use crate::layer::CreateError;
 use crate::layer::extract::ExtractError;
-use crate::oci::Digest;
+use crate::layer::{CreateError, NewLayer};
+use crate::oci::{DiffId, Digest};
 
 pub use blob::BlobWriter;
 pub use unpack::LayerSource;
@@ -66,7 +66,7 @@ pub enum StoreError {
     #[error("cannot unpack layer {layer}")]
     Unpack {
         /// Its diff-id.
-        layer: crate::oci::DiffId,
+        layer: DiffId,
         /// Why.
         source: ExtractError,
     },

@@ -74,6 +74,12 @@ pub enum TreeError {
         /// What was wanted.
         wanted: &'static str,
     },
+    /// Directories below each other without end.
+    #[error("too many directories below each other: {}", Shown(path))]
+    Deep {
+        /// The path that is too deep.
+        path: PathBuf,
+    },
     /// A file that is being written to.
     #[error("{} changed during the build: it must stay as it is until the build is done", Shown(path))]
     Changed {

@@ -8,10 +8,16 @@ pub fn install_panic_hook() {
 
 /// Makes a component of an [`instruction::InstructionHandler`](crate::instruction::InstructionHandler).
 ///
-/// Does nothing where the crate is not built for WebAssembly.
+/// Where the crate is not built for WebAssembly, it only checks that the trait is there.
 #[macro_export]
 macro_rules! export_instruction_handler {
     ($handler:ty) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = <$handler as $crate::instruction::InstructionHandler>::describe;
+            let _ = <$handler as $crate::instruction::InstructionHandler>::lower;
+        };
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use world::exports::layerwright::plugin::instruction as interface;
@@ -43,10 +49,16 @@ macro_rules! export_instruction_handler {
 
 /// Makes a component of an [`auth::AuthProvider`](crate::auth::AuthProvider).
 ///
-/// Does nothing where the crate is not built for WebAssembly.
+/// Where the crate is not built for WebAssembly, it only checks that the trait is there.
 #[macro_export]
 macro_rules! export_auth_provider {
     ($provider:ty) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = <$provider as $crate::auth::AuthProvider>::describe;
+            let _ = <$provider as $crate::auth::AuthProvider>::authenticate;
+        };
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use world::exports::layerwright::plugin::auth as interface;
@@ -77,10 +89,16 @@ macro_rules! export_auth_provider {
 
 /// Makes a component of a [`mirror::MirrorResolver`](crate::mirror::MirrorResolver).
 ///
-/// Does nothing where the crate is not built for WebAssembly.
+/// Where the crate is not built for WebAssembly, it only checks that the trait is there.
 #[macro_export]
 macro_rules! export_mirror_resolver {
     ($resolver:ty) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = <$resolver as $crate::mirror::MirrorResolver>::describe;
+            let _ = <$resolver as $crate::mirror::MirrorResolver>::resolve;
+        };
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use world::exports::layerwright::plugin::mirror as interface;

@@ -2,8 +2,8 @@
 
 use crate::Property;
 pub use crate::bindings::shared::layerwright::plugin::operation::{
-    BindMount, CacheMount, ConfigChange, CopyFiles as Copy, Download, Exec, Git, Healthcheck, InlineFile, MakeDirectory, Mount, MountSource, Network,
-    Operation, Ownership, SecretMount, Sharing, Source, SshMount, Symlink, WriteFile,
+    BindMount, CacheMount, ConfigChange, CopyFiles as Copy, Download, Exec, Git, Healthcheck, InlineFile, MakeDirectory, Mount,
+    MountSource, Network, Operation, Ownership, SecretMount, Sharing, Source, SshMount, Symlink, WriteFile,
 };
 use crate::instruction::Stage;
 

@@ -3,14 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-
-/// A token, flat: a group is its brackets with what lies between.
-#[derive(Clone, Debug)]
-pub struct Token {
-    pub text: String,
-    pub line: usize,
-}
+use proc_macro2::{Delimiter, Group, Spacing, TokenStream, TokenTree};
 
 /// Every file of Rust below a folder, in order.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
@@ -27,8 +20,8 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The tokens of a file, without what only the tests see.
-pub fn tokens(file: &Path) -> Vec<Token> {
+/// The tokens of a file in order, without what only the tests see. A group is its brackets with what lies between; `::` is one token.
+pub fn tokens(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).expect("a readable file");
     let stream: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut tokens = Vec::new();
@@ -36,7 +29,7 @@ pub fn tokens(file: &Path) -> Vec<Token> {
     tokens
 }
 
-fn flatten(stream: TokenStream, out: &mut Vec<Token>) {
+fn flatten(stream: TokenStream, out: &mut Vec<String>) {
     let trees: Vec<TokenTree> = stream.into_iter().collect();
     let mut index = 0;
     while index < trees.len() {
@@ -55,13 +48,17 @@ fn flatten(stream: TokenStream, out: &mut Vec<Token>) {
                     Delimiter::Bracket => ("[", "]"),
                     Delimiter::None => ("", ""),
                 };
-                out.push(Token { text: open.to_owned(), line: group.span_open().start().line });
+                out.push(open.to_owned());
                 flatten(group.stream(), out);
-                out.push(Token { text: close.to_owned(), line: group.span_close().start().line });
+                out.push(close.to_owned());
             }
             // A string may hold anything; no rule looks into one.
-            TokenTree::Literal(literal) => out.push(Token { text: "\"\"".to_owned(), line: literal.span().start().line }),
-            other => out.push(Token { text: other.to_string(), line: other.span().start().line }),
+            TokenTree::Literal(_) => out.push("\"\"".to_owned()),
+            TokenTree::Punct(first) if first.as_char() == ':' && first.spacing() == Spacing::Joint => {
+                out.push("::".to_owned());
+                index += 1;
+            }
+            other => out.push(other.to_string()),
         }
         index += 1;
     }

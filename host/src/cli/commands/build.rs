@@ -54,7 +54,7 @@ impl From<BuildError> for Stop {
 fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
     let outputs = settings::outputs(args)?;
-    let registry = settings::registry_settings(args)?;
+    let mut registry = settings::registry_settings(args)?;
     let plugin_settings = plugins::plugin_settings(args)?;
     let reporter: Arc<dyn Reporter> = Arc::new(reporter(args.verbosity));
     // Before any thread exists: what is mounted from here on ends with this process, however it ends.
@@ -65,9 +65,10 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let _inside = runtime.enter();
     let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
     let handlers = Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?;
+    let store = Store::open(store_path(args)?).map_err(|e| BuildError::because("failed to open the store", e))?;
+    registry.content_cache = Some(store.blobs());
     let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
     let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
-    let store = Store::open(&store_path(args)?).map_err(|e| BuildError::because("failed to open the store", e))?;
     let (dockerfile, context) = inputs(args)?;
     let executor = executor(&settings, own_mounts, reporter.as_ref());
     let deps = Arc::new(Deps {
@@ -152,7 +153,10 @@ fn executor(settings: &BuildSettings, own_mounts: bool, reporter: &dyn Reporter)
     }
     let sandbox = Namespaces::default();
     match sandbox.probe() {
-        Ok(()) => {
+        Ok(notes) => {
+            for note in notes {
+                reporter.log(Level::Debug, &note);
+            }
             reporter.log(Level::Debug, "isolation: overlay, with a sandbox for each command");
             Ok(Arc::new(sandbox))
         }

@@ -21,6 +21,18 @@ pub fn inspect(files: &[PathBuf]) -> ExitCode {
         }
     };
     let mut out = std::io::stdout().lock();
-    let all = set.infos().iter().try_for_each(|info| writeln!(out, "{info}"));
+    let all = set.infos().iter().try_for_each(|info| {
+        writeln!(out, "{} {}  {}", info.name, info.version, info.summary)?;
+        writeln!(out, "  from     {}", info.origin)?;
+        writeln!(out, "  world    {}", info.world)?;
+        writeln!(out, "  digest   sha256:{}", info.digest)?;
+        writeln!(out, "  imports  {}", info.imports.join(" "))?;
+        let handled = set.handlers().iter().filter(|h| h.name() == info.name).flat_map(|h| h.keywords().iter().map(|k| k.name.clone())).collect::<Vec<_>>();
+        if !handled.is_empty() {
+            writeln!(out, "  handles  {}", handled.join(" "))?;
+        }
+        info.wants.iter().try_for_each(|want| writeln!(out, "  wants    {want}"))?;
+        info.grants.iter().try_for_each(|grant| writeln!(out, "  granted  {grant}"))
+    });
     if all.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

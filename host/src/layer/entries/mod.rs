@@ -10,9 +10,6 @@ mod reader;
 mod sparse;
 mod stream;
 
-#[cfg(test)]
-mod tests;
-
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;

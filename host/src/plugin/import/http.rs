@@ -93,8 +93,7 @@ impl Exchange {
         let unavailable = |why: &dyn std::fmt::Display| error(ErrorCode::Unavailable, format!("{origin}: {why}"));
         let addresses = self.addresses().await?;
         let tls = tls(self.url.scheme() == "https").map_err(|why| error(ErrorCode::Failed, why.to_string()))?;
-        let mut client =
-            Client::builder().redirect(redirect::Policy::none()).no_proxy().referer(false).tls_backend_preconfigured(tls);
+        let mut client = Client::builder().redirect(redirect::Policy::none()).no_proxy().referer(false).tls_backend_preconfigured(tls);
         if let Some(name) = self.url.domain() {
             client = client.resolve_to_addrs(name, &addresses);
         }

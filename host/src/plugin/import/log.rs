@@ -12,7 +12,8 @@ const ALL: usize = 1 << 20;
 
 /// A call's messages.
 pub(in crate::plugin) struct Log {
-    left: usize,
+    /// In bytes; none once it has been said that the rest is left out.
+    left: Option<usize>,
     /// Messages that wait for the end of the call, when it is known what in them is secret; none: they go out at once.
     held: Option<Vec<(Level, String)>>,
     last: Option<String>,
@@ -21,7 +22,7 @@ pub(in crate::plugin) struct Log {
 impl Log {
     /// Messages go out as they come.
     pub(in crate::plugin) fn direct() -> Self {
-        Self { left: ALL, held: None, last: None }
+        Self { left: Some(ALL), held: None, last: None }
     }
 
     /// Messages wait for [`Log::flush`].
@@ -42,18 +43,11 @@ impl Log {
     }
 
     fn take(&mut self, level: Level, message: String, source: &str, reporter: &dyn Reporter) {
-        if self.left == 0 {
-            return;
-        }
-        let (level, message) = match self.left.checked_sub(message.len().max(1)) {
-            Some(left) => {
-                self.left = left;
-                (level, message)
-            }
-            None => {
-                self.left = 0;
-                (Level::Warning, "it says too much; the rest is left out".to_owned())
-            }
+        let Some(left) = self.left else { return };
+        self.left = left.checked_sub(message.len().max(1));
+        let (level, message) = match self.left {
+            Some(_) => (level, message),
+            None => (Level::Warning, "it says too much; the rest is left out".to_owned()),
         };
         match &mut self.held {
             Some(held) => held.push((level, message)),

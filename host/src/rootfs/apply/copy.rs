@@ -9,7 +9,7 @@ use super::{ApplyContext, ApplyError, CopySource, Ownerships, Result, absolute, 
 use crate::fs::{Attributes, Kind};
 use crate::layer::whiteout::is_reserved;
 use crate::operation;
-use crate::rootfs::tree::{Content, Last, Node, ReadTree as _, Tree, make_dirs, normalise, resolve};
+use crate::rootfs::tree::{Content, Last, Node, Tree, make_dirs, normalise, resolve};
 
 /// Directories below each other in a source; as many as in a layer.
 const DEEPEST: usize = 1024;

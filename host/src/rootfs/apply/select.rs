@@ -96,29 +96,9 @@ fn hint(tree: &dyn ReadTree, path: &Path) -> Result<Option<String>> {
     }
     let name = name.to_string_lossy().to_lowercase();
     let entries = tree.entries(&parent.path)?;
-    let near = entries.iter().map(|entry| (distance(&name, &entry.name.to_string_lossy().to_lowercase()), &entry.name));
+    let near = entries.iter().map(|entry| (strsim::levenshtein(&name, &entry.name.to_string_lossy().to_lowercase()), &entry.name));
     let nearest = near.min().filter(|(distance, _)| *distance <= 1 + name.len() / 4);
     Ok(nearest.map(|(_, name)| format!("did you mean {:?}?", path.with_file_name(name))))
-}
-
-/// Levenshtein's, of the first 64 characters.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, c) in one.chars().take(64).enumerate() {
-        let mut left = at + 1;
-        let mut diagonal = at;
-        for (above, o) in row.iter_mut().skip(1).zip(&other) {
-            let cost = diagonal + usize::from(c != *o);
-            diagonal = *above;
-            left = cost.min(*above + 1).min(left + 1);
-            *above = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = at + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// What of a directory is copied, said step by step on the way down.
@@ -173,7 +153,8 @@ impl Selection {
         if let Some(include) = self.include.as_ref().filter(|_| !above.included) {
             here.include = include.patterns.descend(above.include, &text);
             here.included = include.patterns.excludes(here.include);
-            if !here.included && !(directory && include.may_match_below(path, above.depth)) {
+            let may_lead = directory && include.may_match_below(path, above.depth);
+            if !here.included && !may_lead {
                 return None;
             }
         }

@@ -8,6 +8,8 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use liblzma::stream::{CONCATENATED, Stream};
+
 use super::copy::Copier;
 use super::{ApplyError, Result};
 use crate::fs::{Attributes, Kind};
@@ -15,8 +17,8 @@ use crate::layer::entries::{EntryKind, EntryMeta, Limits, ReadError, for_each_en
 use crate::layer::whiteout::is_reserved;
 use crate::rootfs::tree::{Content, Last, Node, ReadTree, TreeError, make_dirs, resolve};
 
-/// What a dictionary of xz may take, in KiB.
-const XZ_MEMORY: u32 = 256 << 10;
+/// What decoding xz may take, in bytes: its highest preset needs 65 MiB.
+const XZ_MEMORY: u64 = 128 << 20;
 
 enum Stop {
     Read(ReadError),
@@ -55,7 +57,10 @@ fn open(tree: &dyn ReadTree, path: &Path, node: &Node) -> Result<Box<dyn Read + 
     let whole = io::Cursor::new(magic.clone()).chain(file);
     Ok(match &*magic {
         [b'B', b'Z', b'h', b'1'..=b'9', ..] => Box::new(bzip2::read::MultiBzDecoder::new(io::BufReader::new(whole))),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(lzma_rust2::XzReader::new_mem_limit(io::BufReader::new(whole), true, XZ_MEMORY)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(|error| failed(error.into()))?;
+            Box::new(liblzma::read::XzDecoder::new_stream(whole, stream))
+        }
         _ => Box::new(whole),
     })
 }
@@ -117,9 +122,13 @@ fn entry(
         EntryKind::Symlink(target) => tree.symlink(&path, OsStr::new(target), &attributes)?,
         EntryKind::HardLink(target) => {
             let found = resolve(&*tree, base, target, Last::Keep)?;
-            if found.node.is_none_or(|node| node.is_dir()) {
+            let Some(node) = found.node.filter(|node| !node.is_dir()) else {
                 let what = format!("{:?} is a hard link to {target:?}, which is no file below the destination", meta.path);
                 return Err(ApplyError::ArchiveEntry { archive: archive.to_owned(), what });
+            };
+            // It has a header of its own, which then counts for the file.
+            if node.kind != Kind::Symlink && ((node.uid, node.gid) != owner || node.mode != meta.mode || node.mtime != meta.mtime) {
+                tree.set_attributes(&found.path, &attributes)?;
             }
             tree.hard_link(&found.path, &path)?;
         }

@@ -54,9 +54,7 @@ pub(super) fn add(inodes: &mut Inodes, layers: &[IndexedLayer], at: usize) -> Re
         adder.entry(meta, content, file)
     });
     match done {
-        Ok(digests) if digests.diff_id != layer.diff_id => {
-            Err(TreeError::WrongLayer { expected: layer.diff_id, found: digests.diff_id })
-        }
+        Ok(digests) if digests.diff_id != layer.diff_id => Err(TreeError::WrongLayer { expected: layer.diff_id, found: digests.diff_id }),
         Ok(_) | Err(Stop::Done) => Ok(()),
         Err(Stop::Tree(error)) => Err(error),
         Err(Stop::Read(source)) => Err(TreeError::Layer { diff_id: layer.diff_id, source }),
@@ -101,7 +99,8 @@ impl Adder<'_> {
             Marker::Invalid => return Err(Stop::Read(ReadError::Corrupt { what: format!("{:?} is no valid whiteout", meta.path) })),
         };
         if let Some(directory) = self.existing(&marked)? {
-            let names: Vec<_> = self.inodes.get(&directory).and_then(Inode::children).into_iter().flatten().map(|(name, _)| name.clone()).collect();
+            let names: Vec<_> =
+                self.inodes.get(&directory).and_then(Inode::children).into_iter().flatten().map(|(name, _)| name.clone()).collect();
             for name in names {
                 self.remove_lower(&directory.join(&*name));
             }
@@ -174,6 +173,8 @@ impl Adder<'_> {
                     return Err(Stop::Read(ReadError::Corrupt { what }));
                 }
                 if target.path != path {
+                    // Its header counts for the file.
+                    self.inodes.set_attributes(&target.path, &attributes);
                     self.inodes.hard_link(&target.path, &path)?;
                 }
                 return Ok(());

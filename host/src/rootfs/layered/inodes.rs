@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fs::{Attributes, Kind, Time, Xattrs};
 use crate::rootfs::tree::{Look, Node, Result, TreeError};
+
+/// Directories below each other: what walks through them calls itself for each.
+const DEEPEST: usize = 1024;
 
 pub(super) type Children = BTreeMap<Box<OsStr>, Arc<Inode>>;
 
@@ -81,6 +84,14 @@ impl Meta {
         }
     }
 
+    /// Whether setting these would change nothing.
+    fn has(&self, attributes: &Attributes) -> bool {
+        attributes.owner.is_none_or(|owner| owner == (self.uid, self.gid))
+            && attributes.mode.is_none_or(|mode| mode == self.mode)
+            && attributes.mtime.is_none_or(|mtime| mtime == self.mtime)
+            && attributes.xattrs.is_empty()
+    }
+
     pub(super) fn xattrs(&self) -> Xattrs {
         self.xattrs.as_deref().cloned().unwrap_or_default()
     }
@@ -113,8 +124,17 @@ impl Inode {
         Node { kind, mode, uid, gid, mtime, size, device, link: of_link }
     }
 
-    pub(super) fn set(&mut self, attributes: &Attributes) {
-        self.meta.set(attributes);
+    /// All names below a directory that have a file in common.
+    fn names_of(&self, wanted: u32, path: &mut PathBuf, names: &mut Vec<PathBuf>) {
+        for (name, inode) in self.children().into_iter().flatten() {
+            path.push(&**name);
+            match &inode.body {
+                Body::Directory(_) => inode.names_of(wanted, path, names),
+                Body::File { link, .. } if *link == wanted => names.push(path.clone()),
+                _ => {}
+            }
+            path.pop();
+        }
     }
 
     pub(super) fn children(&self) -> Option<&Children> {
@@ -170,7 +190,10 @@ impl Inodes {
         self.insert_shared(path, Arc::new(inode))
     }
 
-    pub(super) fn insert_shared(&mut self, path: &Path, inode: Arc<Inode>) -> Result<()> {
+    fn insert_shared(&mut self, path: &Path, inode: Arc<Inode>) -> Result<()> {
+        if path.iter().count() > DEEPEST {
+            return Err(TreeError::Deep { path: path.to_owned() });
+        }
         let missing = || TreeError::Missing { path: path.parent().unwrap_or(path).to_owned(), wanted: "a directory" };
         let (children, name) = self.parent_mut(path).ok_or_else(missing)?;
         children.insert(name.into(), inode);
@@ -186,6 +209,21 @@ impl Inodes {
             && let Some((children, name)) = self.parent_mut(path)
         {
             children.remove(name);
+        }
+    }
+
+    /// Changes a file under all its names.
+    pub(super) fn set_attributes(&mut self, path: &Path, attributes: &Attributes) {
+        let Some(inode) = self.get(path).filter(|inode| !inode.meta.has(attributes)) else { return };
+        let mut names = vec![path.to_owned()];
+        if let Body::File { link: wanted @ 1.., .. } = inode.body {
+            names.clear();
+            self.root.names_of(wanted, &mut PathBuf::new(), &mut names);
+        }
+        for name in names {
+            if let Some(inode) = self.get_mut(&name) {
+                inode.meta.set(attributes);
+            }
         }
     }
 

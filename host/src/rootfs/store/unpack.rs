@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// The files of a layer, if it is there, whole.
-    fn layer(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn layer(&self, name: &str) -> Option<PathBuf> {
         let path = self.path.join("layers").join(name);
         path.join(DONE).is_file().then(|| path.join("fs"))
     }
