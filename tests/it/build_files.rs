@@ -115,16 +115,16 @@ fn kinds_modes_and_attributes_survive_a_command() {
     let destination = Registry::open().fresh();
     let dockerfile = r#"
 FROM {registry}/base/debian:latest
-RUN mkdir /t && cd /t && echo data > file && ln file hard && ln -s nowhere/at/all dangling && mkfifo fifo \
+RUN mkdir /t && cd /t && echo data > file && echo linked > one && ln one two && ln -s nowhere/at/all dangling && mkfifo fifo \
  && install -m 4755 /bin/true setuid && install -d -m 2770 -o 12 -g 34 setgid && install -d -m 1777 sticky \
  && echo x > "name with spaces äöü" && truncate -s 5M sparse && chown -h 5:6 dangling && touch -d @1500000000 file
-RUN perl -e 'syscall(188, "/t/file", "user.note", "kept", 4, 0) == 0 or die "$!"'
-RUN perl -e 'my $cap = pack("VVVVV", 0x02000001, 1 << 10, 0, 0, 0); syscall(188, "/t/setuid", "security.capability", $cap, 20, 0) == 0 or die "$!"'
+RUN perl -e 'my ($f, $n, $v) = ("/t/file", "user.note", "kept"); syscall(188, $f, $n, $v, 4, 0) == 0 or die "$!"'
+RUN perl -e 'my ($f, $n, $v) = ("/t/setuid", "security.capability", pack("VVVVV", 0x02000001, 1 << 10, 0, 0, 0)); syscall(188, $f, $n, $v, 20, 0) == 0 or die "$!"'
 "#;
     let image = env.build(dockerfile).push_to(&destination).succeed();
     let tree = image.tree_above(1);
     assert_eq!(image.layer(1).values().filter(|entry| entry.kind == Kind::Hardlink).count(), 1, "one of the two names is a hard link");
-    assert_eq!(tree["t/hard"].text(), "data\n");
+    assert_eq!(tree["t/two"].text(), "linked\n");
     assert_eq!(tree["t/file"].mtime, 1_500_000_000);
     assert_eq!(tree["t/fifo"].kind, Kind::Fifo);
     assert_eq!(tree["t/setuid"].rights(), "4755 0:0");
@@ -141,9 +141,9 @@ RUN perl -e 'my $cap = pack("VVVVV", 0x02000001, 1 << 10, 0, 0, 0); syscall(188,
     let said = podman(
         &env,
         &destination,
-        &["sh", "-c", "cd /t && stat -c '%a %u:%g %F' setuid setgid sticky fifo && test file -ef hard && cat hard"],
+        &["sh", "-c", "cd /t && stat -c '%a %u:%g %F' setuid setgid sticky fifo && test one -ef two && cat two"],
     );
-    assert_eq!(said, "4755 0:0 regular file\n2770 12:34 directory\n1777 0:0 directory\n644 0:0 fifo\ndata\n");
+    assert_eq!(said, "4755 0:0 regular file\n2770 12:34 directory\n1777 0:0 directory\n644 0:0 fifo\nlinked\n");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn without_a_push_the_registry_stays_as_it_is() {
     let registry = Registry::open();
     let destination = registry.fresh();
     let digest_file = env.path("digest");
-    let image = env.build(SMALL).args(["--no-push", "--destination", &destination]).arg("--digest-file").arg(&digest_file).succeed();
+    let image = env.build(SMALL).args(["--destination", &destination]).arg("--digest-file").arg(&digest_file).succeed();
     assert_eq!(registry.manifest(&destination), None);
     assert_eq!(fs::read_to_string(digest_file).expect("a digest").trim(), image.digest);
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 
-use crate::support::{Registry, TestEnv, output, program};
+use crate::support::{Registry, TestEnv, output, program, repository};
 
 fn layerwright(arguments: &[&str]) -> Output {
     output(Command::new(program()).args(arguments))
@@ -50,19 +50,32 @@ fn the_standard_plugins_can_be_looked_at() {
 
 #[test]
 fn flags_that_make_no_sense() {
+    let hello = repository().join("examples/hello");
+    let hello = hello.to_str().expect("a path in UTF-8");
+    let build = ["build", "--context", hello, "--dockerfile", "Dockerfile"];
     for (arguments, word) in [
-        (["build", "--destination", "UPPER/case"].as_slice(), "UPPER/case"),
-        (&["build", "--no-push", "--custom-platform", "lin ux/amd64"], "custom-platform"),
-        (&["build", "--no-push", "--label", "novalue"], "label"),
-        (&["build", "--context", "."], "destination"),
-        (&["build", "--no-such-flag"], "no-such-flag"),
-        (&["bulid"], "bulid"),
+        (["--destination", "UPPER/case"].as_slice(), "UPPER/case"),
+        (&["--no-push", "--custom-platform", "lin ux/amd64"], "custom-platform"),
+        (&["--no-push", "--label", "novalue"], "label"),
+        (&["--no-push", "--no-such-flag"], "no-such-flag"),
+        (&["--no-push", "--grant", "nobody:env=HOME"], "nobody"),
+        (&[], "destination"),
     ] {
-        let failed = layerwright(arguments);
-        assert!(!failed.status.success(), "{arguments:?}");
-        assert!(failed.status.code().is_some_and(|code| code != 101), "{arguments:?}: {}", text(&failed.stderr));
+        let failed = layerwright(&[&build, arguments].concat());
+        assert_eq!(failed.status.code(), Some(1), "{arguments:?}");
         assert!(text(&failed.stderr).contains(word), "{arguments:?}: {}", text(&failed.stderr));
     }
+    let failed = layerwright(&["bulid"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(text(&failed.stderr).contains("build"), "{}", text(&failed.stderr));
+}
+
+#[test]
+fn of_a_flag_given_twice_the_last_counts() {
+    let env = TestEnv::new();
+    let dockerfile = "FROM scratch AS one\nENV STAGE=one\nFROM scratch\nENV STAGE=two\n";
+    let image = env.build(dockerfile).args(["--target", "1", "--no-push", "--no-push=true", "--target", "one"]).succeed();
+    assert_eq!(image.variable("STAGE"), Some("one"));
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn an_unknown_instruction() {
         &Case {
             dockerfile: "FROM scratch\nENV a=b\nFNTRYPOINT [\"x\"]\n",
             line: Some((3, "FNTRYPOINT")),
-            words: &["FNTRYPOINT", "ENTRYPOINT", "hint: "],
+            words: &["unknown instruction: FNTRYPOINT", "ENTRYPOINT?"],
             code: 1,
         },
     );

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -278,6 +280,35 @@ fn escapes() {
 
     let unasked = refusal(&self::settings([PluginSource { grants: Vec::new(), ..PluginSource::file(folder.0.join("open/file")) }]));
     assert!(unasked.contains("not a WebAssembly component"), "{unasked}");
+}
+
+#[test]
+fn requests_go_to_the_granted_host_and_no_further() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let answers = std::thread::spawn(move || {
+        let flood = format!("HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n{}", "x".repeat(4 << 20));
+        let redirect = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_owned();
+        for answer in [redirect, flood] {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).unwrap();
+            // The other side may have had enough before the end.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let mut source = PluginSource::file(guest("escapes"));
+    source.grants = vec![format!("host=http://127.0.0.1:{port}").parse().unwrap(), "host=https://localhost".parse().unwrap()];
+    let mut settings = settings([source]);
+    settings.limits.time = Duration::from_secs(5);
+    let set = PluginSet::load(&settings, Arc::new(Heard::default())).unwrap();
+    let asked = |what: String| wait(ask(&set, &what)).unwrap_err().message;
+    assert_eq!(asked(format!("http/http:!!127.0.0.1:{port}!")), "got 302");
+    let flooded = asked(format!("http/http:!!127.0.0.1:{port}!"));
+    assert!(flooded.contains("TooLarge"), "{flooded}");
+    let this_machine = asked("http/https:!!localhost!".to_owned());
+    assert!(this_machine.contains("Denied") && this_machine.contains("which its grant does not open"), "{this_machine}");
+    answers.join().unwrap();
 }
 
 #[test]

@@ -60,7 +60,12 @@ fn with_a_credential_helper() {
     write(&env.path("home/.docker/config.json"), format!(r#"{{ "credHelpers": {{ "{}": "tests" }} }}"#, registry.address));
     let destination = registry.fresh();
     let path = format!("{}:/usr/bin:/bin", env.path("bin").display());
-    env.build(SMALL).push_to(&destination).variable("PATH", path).succeed();
+    // A configuration file names it; that it may be run is the operator's to say, and the error tells how.
+    let error = env.build(SMALL).push_to(&destination).variable("PATH", &path).fail(1);
+    assert!(error.contains("auth-docker-config:credential-helper=tests"), "{error}");
+    assert!(!error.contains(PASSWORD), "{error}");
+    let grant = ["--grant", "auth-docker-config:credential-helper=tests"];
+    env.build(SMALL).push_to(&destination).variable("PATH", &path).args(grant).succeed();
     assert!(registry.manifest(&destination).is_some());
 }
 
@@ -85,9 +90,9 @@ fn with_a_wrong_password_or_none() {
 fn over_tls() {
     let env = env();
     let registry = Registry::tls();
-    let certificate = crate::support::registry::setting("LAYERWRIGHT_TEST_TLS_CERTIFICATE");
+    let authority = crate::support::registry::setting("LAYERWRIGHT_TEST_TLS_AUTHORITY");
     let dockerfile = format!("FROM {}\nCOPY file /file\n", registry.reference("base/busybox:latest"));
-    let trusted = format!("{}={certificate}", registry.address);
+    let trusted = format!("{}={authority}", registry.address);
     for flags in [
         vec!["--registry-certificate", &trusted],
         vec!["--skip-tls-verify", "--skip-tls-verify-pull"],

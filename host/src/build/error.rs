@@ -114,6 +114,12 @@ impl Failure {
         Self { message: message.into(), cause: Some(Box::new(cause)), ..Self::default() }
     }
 
+    /// A registry's failure, with what to do about it.
+    pub fn registry(error: crate::registry::RegistryError) -> Self {
+        let hint = error.hint();
+        Self { hint, ..error.into() }
+    }
+
     /// Adds what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -262,7 +262,7 @@ impl Planner {
             Arc::clone(images.entry(key).or_default())
         };
         let image = cell.get_or_try_init(|| async {
-            let remote = self.deps.client.pull_image(reference, platform).await?;
+            let remote = self.deps.client.pull_image(reference, platform).await.map_err(Failure::registry)?;
             Ok::<_, Failure>(remote.image()?)
         });
         image.await.cloned()

@@ -215,7 +215,8 @@ impl Shared {
             if self.deps.store.has_blob(&digest) {
                 return Ok(());
             }
-            self.deps.client.fetch_blob(source, &layer.descriptor, &self.deps.store.blob_path(&digest)).await
+            let fetched = self.deps.client.fetch_blob(source, &layer.descriptor, &self.deps.store.blob_path(&digest)).await;
+            fetched.map_err(Failure::registry)
         });
         fetched.await?;
         Ok(())
