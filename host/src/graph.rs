@@ -64,7 +64,10 @@ impl BuildGraph {
                 Some(index) => index,
                 None => {
                     let names = stages.iter().filter_map(|s| s.source.from.alias.as_deref());
-                    return Err(GraphError::NoTarget { name: name.to_owned(), suggestion: crate::dockerfile::suggest(&name.to_lowercase(), names) });
+                    return Err(GraphError::NoTarget {
+                        name: name.to_owned(),
+                        suggestion: crate::dockerfile::suggest(&name.to_lowercase(), names),
+                    });
                 }
             },
         };

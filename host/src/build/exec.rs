@@ -26,7 +26,8 @@ const LAST_LINE_WIDTH: usize = 400;
 pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str, shared: &Shared) -> Result<(), Failure> {
     let (deps, settings) = (&shared.deps, &shared.settings);
     let executor = deps.executor.as_ref().map_err(|why| {
-        Failure::new(format!("a command cannot be run here: {why}")).hint("run the builder as root with CAP_SYS_ADMIN, or leave RUN out of the stages that are built")
+        Failure::new(format!("a command cannot be run here: {why}"))
+            .hint("run the builder as root with CAP_SYS_ADMIN, or leave RUN out of the stages that are built")
     })?;
     if exec.privileged {
         return Err(Failure::new("a privileged command is not allowed").hint("leave --security=insecure out"));

@@ -143,7 +143,8 @@ impl Lowering {
 
     fn state(&self, around: &Surroundings<'_>) -> StageState {
         let container = &self.config.config;
-        let split = |pair: &String| pair.split_once('=').map_or_else(|| (pair.clone(), String::new()), |(n, v)| (n.to_owned(), v.to_owned()));
+        let split =
+            |pair: &String| pair.split_once('=').map_or_else(|| (pair.clone(), String::new()), |(n, v)| (n.to_owned(), v.to_owned()));
         StageState {
             target: around.target.clone(),
             build: around.build.clone(),
@@ -214,12 +215,8 @@ impl Lowering {
             self.scope.declare(&declaration.name, value);
         }
         let text = format!("ARG {}", shown.join(" "));
-        let history = History {
-            created_by: Some(text.clone()),
-            comment: Some("layerwright".to_owned()),
-            empty_layer: true,
-            ..History::default()
-        };
+        let history =
+            History { created_by: Some(text.clone()), comment: Some("layerwright".to_owned()), empty_layer: true, ..History::default() };
         Ok(Step { span: instruction.span.clone(), text, tasks: Vec::new(), history })
     }
 }

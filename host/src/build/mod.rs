@@ -2,14 +2,17 @@
 //!
 //! Knows no plugin, no flag and no registry protocol: it is handed a [`Deps`] of seams.
 
-pub mod configure;
+mod configure;
+/// Why builds fail, and where.
 pub mod error;
 mod exec;
+/// The seam to whoever knows instructions.
 pub mod handler;
 mod lowering;
 mod mounts;
 mod plan;
 mod scope;
+/// What to build.
 pub mod settings;
 mod source;
 mod stage;
@@ -84,7 +87,14 @@ fn graph(parsed: &Dockerfile, settings: &BuildSettings, deps: &Deps) -> Result<(
 }
 
 /// What a FROM means: a named context, an earlier stage, scratch, an image.
-fn resolve(index: usize, source: &StageSource, earlier: &[Stage], globals: &Globals, escape: char, settings: &BuildSettings) -> Result<Stage, Failure> {
+fn resolve(
+    index: usize,
+    source: &StageSource,
+    earlier: &[Stage],
+    globals: &Globals,
+    escape: char,
+    settings: &BuildSettings,
+) -> Result<Stage, Failure> {
     let from = &source.from;
     let get = |name: &str| globals.scope.get(name).map(str::to_owned);
     let word = expand_word(&from.image, escape, &get)?;
@@ -96,15 +106,19 @@ fn resolve(index: usize, source: &StageSource, earlier: &[Stage], globals: &Glob
         None => settings.platform.clone(),
     };
     if word.is_empty() {
-        return Err(Failure::new(format!("base name ({}) should not be blank", from.image)).hint("declare the argument before the first FROM, or give it with --build-arg"));
+        return Err(Failure::new(format!("base name ({}) should not be blank", from.image))
+            .hint("declare the argument before the first FROM, or give it with --build-arg"));
     }
-    let context = |name: &str| settings.build_contexts.iter().any(|(n, c)| n.eq_ignore_ascii_case(name) && !matches!(c, NamedContext::Directory(_)));
+    let context =
+        |name: &str| settings.build_contexts.iter().any(|(n, c)| n.eq_ignore_ascii_case(name) && !matches!(c, NamedContext::Directory(_)));
     let made = |base, source: StageSource| Ok(Stage { index, base, platform: platform.clone(), source });
     if let Some(alias) = from.alias.as_deref().filter(|alias| context(alias)) {
         return made(Base::Named(alias.to_owned()), StageSource { instructions: Vec::new(), ..source.clone() });
     }
     let by_name = |stage: &Stage| stage.source.from.alias.is_some();
-    if let Some(stage) = find_stage(earlier, &word, index).filter(|i| earlier.get(*i).is_some_and(by_name) && word.parse::<usize>().is_err()) {
+    if let Some(stage) =
+        find_stage(earlier, &word, index).filter(|i| earlier.get(*i).is_some_and(by_name) && word.parse::<usize>().is_err())
+    {
         return made(Base::Stage(stage), source.clone());
     }
     if context(&word) {

@@ -11,8 +11,8 @@ use super::source::SourceFiles;
 use crate::fs::Root;
 use crate::oci::Digest;
 use crate::operation::{Exec, MountSource, Ownership, Sharing};
-use crate::rootfs::overlay::OverlayRootFs;
 use crate::rootfs::list::FileList;
+use crate::rootfs::overlay::OverlayRootFs;
 use crate::rootfs::owner;
 use crate::rootfs::store::TemporaryDirectory;
 use crate::sandbox::{MountKind, SandboxMount};
@@ -59,25 +59,30 @@ pub fn prepare(task: &Task, exec: &Exec, sources: &[SourceFiles], settings: &Bui
             MountSource::Secret { id, as_env, as_file, required, ownership } => {
                 let Some(secret) = settings.secrets.iter().find(|secret| secret.id == *id) else {
                     if *required {
-                        return Err(Failure::new(format!("secret {id}: not found")).hint(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")));
+                        return Err(Failure::new(format!("secret {id}: not found"))
+                            .hint(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")));
                     }
                     continue;
                 };
                 mounts.secrets.push(Arc::clone(&secret.value));
                 if *as_env {
-                    let value = std::str::from_utf8(&secret.value).map_err(|e| Failure::because(format!("secret {id} cannot be a variable"), e))?;
+                    let value =
+                        std::str::from_utf8(&secret.value).map_err(|e| Failure::because(format!("secret {id} cannot be a variable"), e))?;
                     mounts.env.push((mount.target.clone(), value.to_owned()));
                 }
                 if *as_file {
                     let (uid, gid) = owner_of(ownership)?;
                     let mode = mode_of(ownership, 0o400)?;
                     let target = if *as_env { format!("/run/secrets/{id}") } else { target };
-                    mounts.list.push(SandboxMount { target, kind: MountKind::SecretFile { content: secret.value.to_vec(), uid, gid, mode } });
+                    mounts
+                        .list
+                        .push(SandboxMount { target, kind: MountKind::SecretFile { content: secret.value.to_vec(), uid, gid, mode } });
                 }
             }
             MountSource::Ssh { id, required, .. } => {
                 if *required {
-                    return Err(Failure::new(format!("ssh {id}: no agent is forwarded to this build")).hint("leave `required` out, or fetch what needs the key before the build"));
+                    return Err(Failure::new(format!("ssh {id}: no agent is forwarded to this build"))
+                        .hint("leave `required` out, or fetch what needs the key before the build"));
                 }
             }
         }
@@ -91,11 +96,20 @@ impl Mounts {
         let mut overlay = OverlayRootFs::new(deps.store.clone(), files.directories(deps, &mut self.directories)?)?;
         let merged = overlay.merged()?.to_owned();
         self.overlays.push(overlay);
-        inside(&merged, path).map_err(|failure| failure.hint("the path is looked up in the build context, or in the stage or image that `from` names"))
+        inside(&merged, path)
+            .map_err(|failure| failure.hint("the path is looked up in the build context, or in the stage or image that `from` names"))
     }
 
     /// The lasting directory of a cache mount.
-    fn cache(&mut self, id: &str, files: Option<&SourceFiles>, path: &str, sharing: Sharing, ownership: &Ownership, deps: &Deps) -> Result<PathBuf, Failure> {
+    fn cache(
+        &mut self,
+        id: &str,
+        files: Option<&SourceFiles>,
+        path: &str,
+        sharing: Sharing,
+        ownership: &Ownership,
+        deps: &Deps,
+    ) -> Result<PathBuf, Failure> {
         let (uid, gid) = owner_of(ownership)?;
         let mode = mode_of(ownership, 0o755)?;
         // The parts cannot be mistaken for one another: each is as long as it says.
@@ -139,7 +153,12 @@ impl Mounts {
 /// A path below a directory, links followed without leaving it, as a path without links.
 fn inside(directory: &Path, path: &str) -> Result<PathBuf, Failure> {
     let root = Root::open(directory)?;
-    let found = crate::rootfs::tree::resolve(&crate::rootfs::disk::Disk::new(root), Path::new(""), Path::new(path), crate::rootfs::tree::Last::Follow)?;
+    let found = crate::rootfs::tree::resolve(
+        &crate::rootfs::disk::Disk::new(root),
+        Path::new(""),
+        Path::new(path),
+        crate::rootfs::tree::Last::Follow,
+    )?;
     match found.node {
         Some(_) => Ok(directory.join(found.path)),
         None => Err(Failure::new(format!("failed to mount {path:?}: not found"))),

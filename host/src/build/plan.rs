@@ -185,7 +185,9 @@ impl Planner {
         let texts = std::mem::take(&mut state.config.config.on_build);
         let parse = |text: &String| {
             let parsed = parse_trigger(text, self.deps.handlers.keywords());
-            let failed = |error| Failure::because(format!("the base image's trigger ONBUILD {text} does not parse"), error).at(&self.deps.dockerfile, span);
+            let failed = |error| {
+                Failure::because(format!("the base image's trigger ONBUILD {text} does not parse"), error).at(&self.deps.dockerfile, span)
+            };
             parsed.map(|instruction| Instruction { span: span.clone(), ..instruction }).map_err(failed)
         };
         texts.iter().map(parse).collect()
@@ -225,7 +227,9 @@ impl Planner {
         }
         if let Some(later) = self.graph.later(name, index) {
             let what = if later == index { "is this stage itself" } else { "comes later" };
-            return Err(Failure::new(format!("cannot copy from stage {name:?}: it {what}, and needs to be defined before the current stage")));
+            return Err(Failure::new(format!(
+                "cannot copy from stage {name:?}: it {what}, and needs to be defined before the current stage"
+            )));
         }
         if name.bytes().all(|b| b.is_ascii_digit()) {
             let count = self.graph.stages.len();
@@ -249,7 +253,9 @@ impl Planner {
         match self.settings.build_contexts.iter().rev().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
             Some((_, NamedContext::Image(reference))) => self.image(reference, platform).await,
             Some((_, NamedContext::Layout(path))) => Ok(Layout::open(path)?.image(None, platform)?.0),
-            Some((_, NamedContext::Directory(path))) => Err(Failure::new(format!("the build context {name} is the directory {}, which is no image", path.display()))),
+            Some((_, NamedContext::Directory(path))) => {
+                Err(Failure::new(format!("the build context {name} is the directory {}, which is no image", path.display())))
+            }
             None => Err(Failure::new(format!("no build context is called {name}"))),
         }
     }

@@ -13,10 +13,10 @@ use crate::context::BuildContext;
 use crate::fs::{Kind, Root, Time};
 use crate::image::Image;
 use crate::operation::{InlineFile, Operation, Ownership};
-use crate::rootfs::tree::{Last, ReadTree, resolve};
 use crate::rootfs::apply::{ApplyContext, CopySource, apply};
 use crate::rootfs::disk::Disk;
 use crate::rootfs::list::{FileList, ListedData, ListedFile};
+use crate::rootfs::tree::{Last, ReadTree, resolve};
 
 /// What a name in a Dockerfile stands for.
 #[derive(Clone)]
@@ -226,7 +226,9 @@ impl LiveLook<'_> {
             Place::RootFs => match self.files {
                 StageFiles::Overlay(files) => {
                     let merged = files.get_mut().unwrap_or_else(PoisonError::into_inner).merged().map(Path::to_owned);
-                    let root = merged.map_err(|e| LookError::Failed(e.to_string())).and_then(|path| Root::open(&path).map_err(|e| LookError::Failed(e.to_string())));
+                    let root = merged
+                        .map_err(|e| LookError::Failed(e.to_string()))
+                        .and_then(|path| Root::open(&path).map_err(|e| LookError::Failed(e.to_string())));
                     Ok(TreeLook(Arc::new(Disk::new(root?))))
                 }
                 StageFiles::Layered(tree) => Ok(TreeLook(Arc::new(tree.clone()))),

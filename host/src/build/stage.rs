@@ -6,6 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use tokio::sync::OnceCell;
 use tokio::task::{JoinSet, block_in_place};
 
+use super::Deps;
 use super::error::{BuildError, Failure};
 use super::exec;
 use super::lowering::{Lowering, NotLowered, Step, Task};
@@ -13,21 +14,20 @@ use super::mounts;
 use super::plan::{PlannedBase, Planner, StagePlan};
 use super::settings::BuildSettings;
 use super::source::{LiveLook, PlannedSource, SourceFiles};
-use super::Deps;
 use crate::dockerfile::{Instruction, Span};
+use crate::fs::Time;
 use crate::graph::stage_label;
 use crate::image::{Image, Layer, LayerContent};
 use crate::layer::{LayerOptions, LayerWriter, NewLayer};
 use crate::oci::{Descriptor, Digest, LayerCompression};
 use crate::operation::Operation;
 use crate::progress::Event;
-use crate::rootfs::store::LayerSource;
-use crate::rootfs::tree::ReadTree;
-use crate::fs::Time;
 use crate::rootfs::apply::{ApplyContext, apply, is_independent};
 use crate::rootfs::disk::Disk;
 use crate::rootfs::layered::{IndexedLayer, Layered};
 use crate::rootfs::overlay::OverlayRootFs;
+use crate::rootfs::store::LayerSource;
+use crate::rootfs::tree::ReadTree;
 use crate::sandbox::Cancel;
 
 /// A stage that has been built.
@@ -73,7 +73,8 @@ pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSe
     let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
     let now = now(settings.source_date_epoch)?;
     let cancelled = cancel.clone();
-    let shared = Arc::new(Shared { planner, settings, deps, cancel: cancelled, outcomes, blobs: Mutex::default(), images: Mutex::default(), now });
+    let shared =
+        Arc::new(Shared { planner, settings, deps, cancel: cancelled, outcomes, blobs: Mutex::default(), images: Mutex::default(), now });
     // A build that is given up must not leave a command running.
     let _guard = CancelOnDrop(cancel.clone());
     let mut stages = JoinSet::new();
@@ -252,7 +253,11 @@ impl Shared {
     }
 
     /// What a step reads, ready to be read.
-    pub async fn ready(self: &Arc<Self>, source: &crate::operation::Source, planned: &BTreeMap<String, PlannedSource>) -> Result<SourceFiles, Result<BuildError, Failure>> {
+    pub async fn ready(
+        self: &Arc<Self>,
+        source: &crate::operation::Source,
+        planned: &BTreeMap<String, PlannedSource>,
+    ) -> Result<SourceFiles, Result<BuildError, Failure>> {
         use crate::operation::Source;
         match source {
             Source::Context(name) if name.is_empty() => Ok(SourceFiles::context(&self.deps.context)),
@@ -263,8 +268,10 @@ impl Shared {
                 None => Err(Err(Failure::new(format!("no build context is called {name:?}")))),
             },
             Source::Inline(files) => Ok(SourceFiles::inline(files, self.settings.source_date_epoch)),
-            Source::Download { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: files are not downloaded by this builder")).hint("download it before the build and add the file"))),
-            Source::Git { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: repositories are not cloned by this builder")).hint("clone it before the build and add the directory"))),
+            Source::Download { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: files are not downloaded by this builder"))
+                .hint("download it before the build and add the file"))),
+            Source::Git { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: repositories are not cloned by this builder"))
+                .hint("clone it before the build and add the directory"))),
         }
     }
 
@@ -274,7 +281,10 @@ impl Shared {
 
     /// A layer must not depend on the clock, so what a build makes by itself is as old as can be where nobody says otherwise.
     fn apply_context(&self, task: &Task) -> ApplyContext {
-        ApplyContext { working_dir: task.working_dir.clone().into(), created: Time { seconds: self.settings.source_date_epoch.unwrap_or(0), nanoseconds: 0 } }
+        ApplyContext {
+            working_dir: task.working_dir.clone().into(),
+            created: Time { seconds: self.settings.source_date_epoch.unwrap_or(0), nanoseconds: 0 },
+        }
     }
 
     /// The labels of the command line, and the time.
@@ -313,7 +323,9 @@ impl Work<'_> {
             let step = match lowered {
                 Ok(step) => step,
                 Err(NotLowered::Failed(failure)) => return Err(self.at(failure, &instruction.span)),
-                Err(NotLowered::Deferred) => return Err(self.at(Failure::new("the instruction looks at files that are never there"), &instruction.span)),
+                Err(NotLowered::Deferred) => {
+                    return Err(self.at(Failure::new("the instruction looks at files that are never there"), &instruction.span));
+                }
             };
             shared.planner.add_sources(self.index, &step, &mut sources).await?;
             self.step(&step, &sources).await?;
@@ -467,7 +479,9 @@ impl StageOutcome {
 /// Now, or what stands for it, as RFC 3339.
 fn now(epoch: Option<i64>) -> Result<String, BuildError> {
     let time = match epoch {
-        Some(seconds) => time::OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| BuildError::because("SOURCE_DATE_EPOCH is out of range", e))?,
+        Some(seconds) => {
+            time::OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| BuildError::because("SOURCE_DATE_EPOCH is out of range", e))?
+        }
         None => time::OffsetDateTime::now_utc(),
     };
     time.format(&time::format_description::well_known::Rfc3339).map_err(|e| BuildError::because("the time cannot be written", e))

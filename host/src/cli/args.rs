@@ -4,7 +4,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The command line as it is written.
 #[derive(Debug, Parser)]
-#[command(name = "layerwright", version, about = "Builds container images from Dockerfiles, without a daemon and without privileges", disable_help_subcommand = true)]
+#[command(
+    name = "layerwright",
+    version,
+    about = "Builds container images from Dockerfiles, without a daemon and without privileges",
+    disable_help_subcommand = true
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -13,7 +18,13 @@ pub struct Arguments {
 
 /// The command line of the name `executor`: a build without a subcommand.
 #[derive(Debug, Parser)]
-#[command(name = "executor", version, about = "Builds a container image from a Dockerfile and pushes it", args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(
+    name = "executor",
+    version,
+    about = "Builds a container image from a Dockerfile and pushes it",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub struct ExecutorArguments {
     /// What to do instead of building.
     #[command(subcommand)]

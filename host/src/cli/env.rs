@@ -1,4 +1,4 @@
-//! Every environment variable that the program reads.
+//! Every environment variable that the program itself reads. Plugins are granted variables of their own, by name.
 
 /// The user's home.
 pub const HOME: &str = "HOME";
@@ -6,14 +6,6 @@ pub const HOME: &str = "HOME";
 pub const PATH: &str = "PATH";
 /// Directory of docker's config.json.
 pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
-/// Docker's configuration itself, as JSON.
-pub const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
-/// A file of credentials, as podman names it.
-pub const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
-/// Where podman keeps credentials of a session.
-pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
-/// Where podman keeps credentials.
-pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Where the store goes by default, below it.
 pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 /// Where compiled plugins go, below it.
@@ -30,6 +22,9 @@ pub const KANIKO_REGISTRY_MAP: &str = "KANIKO_REGISTRY_MAP";
 pub const KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK: &str = "KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK";
 /// Seconds since 1970 that stand for now.
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// Set where output is to have no colours.
+pub const NO_COLOR: &str = "NO_COLOR";
 
 /// The value of a variable; none where it is not set, is empty or is no text.
 pub fn get(name: &str) -> Option<String> {

@@ -29,10 +29,21 @@ pub fn plugin_settings(args: &BuildArguments) -> Result<PluginSettings, UsageErr
 /// The standard plugins and what the environment holds for plugins that are granted it.
 pub fn surroundings() -> PluginSettings {
     let home = env::get(env::HOME).map(PathBuf::from);
+    let mut environment: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    // Grants of files are absolute.
+    if let Some(directory) = environment.get_mut(env::DOCKER_CONFIG) {
+        if let Some(absolute) = std::path::absolute(&directory).ok().and_then(|path| path.into_os_string().into_string().ok()) {
+            *directory = absolute;
+        }
+    }
     PluginSettings {
-        environment: std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect(),
+        environment,
         search_path: env::get(env::PATH).map(|path| std::env::split_paths(&path).filter(|p| p.is_absolute()).collect()).unwrap_or_default(),
-        cache_dir: env::get(env::XDG_CACHE_HOME).map(PathBuf::from).or_else(|| home.as_ref().map(|h| h.join(".cache"))).map(|d| d.join("layerwright/plugins")),
+        cache_dir: env::get(env::XDG_CACHE_HOME)
+            .map(PathBuf::from)
+            .or_else(|| home.as_ref().map(|h| h.join(".cache")))
+            .map(|d| d.join("layerwright/plugins")),
         home,
         ..PluginSettings::standard()
     }

@@ -14,7 +14,7 @@ pub struct Terminal {
 impl Terminal {
     /// Says messages from `least` up; steps and their output only where `steps` is set.
     pub fn new(least: Level, steps: bool) -> Self {
-        let colour = std::io::stderr().is_terminal() && super::env::get("NO_COLOR").is_none();
+        let colour = std::io::stderr().is_terminal() && super::env::get(super::env::NO_COLOR).is_none();
         Self { least, steps, colour, lock: Mutex::new(()) }
     }
 
@@ -82,7 +82,9 @@ mod tests {
 
     #[test]
     fn sizes_for_people() {
-        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (999_999, "999.9 kB"), (123_456_789, "123.4 MB"), (u64::MAX, "18446744.0 TB")] {
+        for (bytes, text) in
+            [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (999_999, "999.9 kB"), (123_456_789, "123.4 MB"), (u64::MAX, "18446744.0 TB")]
+        {
             assert_eq!(human(bytes), text);
         }
     }

@@ -50,7 +50,11 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
         build_contexts: args.build_contexts.iter().map(|text| named_context(text)).collect::<Result<_, _>>()?,
         secrets: args.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
         extra_hosts: args.add_hosts.iter().map(|text| extra_host(text)).collect::<Result<_, _>>()?,
-        shm_size: args.shm_size.as_deref().map(|text| size(text).ok_or_else(|| usage("shm-size", format!("{text:?} is no size; want for instance 64m")))).transpose()?,
+        shm_size: args
+            .shm_size
+            .as_deref()
+            .map(|text| size(text).ok_or_else(|| usage("shm-size", format!("{text:?} is no size; want for instance 64m"))))
+            .transpose()?,
         isolation: match args.isolation {
             IsolationFlag::Auto => Isolation::Auto,
             IsolationFlag::Overlay => Isolation::Overlay,
@@ -104,7 +108,8 @@ pub fn registry_settings(args: &BuildArguments) -> Result<RegistrySettings, Usag
     let mut client_certificates = BTreeMap::new();
     for text in &args.registry_client_certs {
         let (host, paths) = pair("registry-client-cert", text)?;
-        let (certificate, key) = paths.split_once(',').ok_or_else(|| usage("registry-client-cert", format!("{text:?} is not HOST=CERT,KEY")))?;
+        let (certificate, key) =
+            paths.split_once(',').ok_or_else(|| usage("registry-client-cert", format!("{text:?} is not HOST=CERT,KEY")))?;
         client_certificates.insert(host, (PathBuf::from(certificate), PathBuf::from(key)));
     }
     Ok(RegistrySettings {
@@ -178,7 +183,12 @@ fn secret(text: &str) -> Result<SecretSource, UsageError> {
             Some(("src" | "source", value)) => file = Some(value.to_owned()),
             Some(("env", value)) => variable = Some(value.to_owned()),
             Some(("type", value @ ("file" | "env"))) => kind = Some(value.to_owned()),
-            _ => return Err(usage("secret", format!("unknown field {:?}; want id, src, env or type", field.split('=').next().unwrap_or_default()))),
+            _ => {
+                return Err(usage(
+                    "secret",
+                    format!("unknown field {:?}; want id, src, env or type", field.split('=').next().unwrap_or_default()),
+                ));
+            }
         }
     }
     let id = id.or_else(|| file.as_deref().and_then(|f| f.rsplit('/').next()).map(str::to_owned)).filter(|id| !id.is_empty());
@@ -244,7 +254,15 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("64m", Some(64 << 20)), ("1G", Some(1 << 30)), ("5", Some(5)), ("x", None), ("", None), ("99999999999999999999", None), ("18446744073709551615k", None)] {
+        for (text, bytes) in [
+            ("64m", Some(64 << 20)),
+            ("1G", Some(1 << 30)),
+            ("5", Some(5)),
+            ("x", None),
+            ("", None),
+            ("99999999999999999999", None),
+            ("18446744073709551615k", None),
+        ] {
             assert_eq!(size(text), bytes, "{text}");
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct Embedded {
 static EMBEDDED: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// What plugins get that the operator did not configure: the variables and files that the tools whose place they take read as well.
-/// Hosts and credential helpers are in none of the lists.
+/// Of credential helpers these are the published ones that pipelines name in config.json; hosts are in none of the lists.
 const USUAL: &[(&str, &[&str])] = &[
     (
         "auth-docker-config",
@@ -36,7 +36,15 @@ const USUAL: &[(&str, &[&str])] = &[
             "file=~/.docker/config.json",
             "file=~/.dockercfg",
             "file=~/.config/containers/auth.json",
+            "env=XDG_CONFIG_HOME",
+            "file=$XDG_CONFIG_HOME/containers/auth.json",
             "file=/kaniko/.docker/config.json",
+            "credential-helper=acr-env",
+            "credential-helper=ecr-login",
+            "credential-helper=gcloud",
+            "credential-helper=gcr",
+            "credential-helper=pass",
+            "credential-helper=secretservice",
         ],
     ),
     ("mirror-kaniko", &["env=KANIKO_REGISTRY_MIRROR", "env=KANIKO_REGISTRY_MAP", "env=KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK"]),

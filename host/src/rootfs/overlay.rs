@@ -130,6 +130,7 @@ impl OverlayRootFs {
                 upper.remove(&path)?;
             }
             self.lowers.push(self.store.adopt(&upper_path, layer.diff_id)?);
+            self.forget_hidden()?;
             self.reading = None;
         }
         let layer = self.store.keep_blob(layer)?;
@@ -206,7 +207,12 @@ impl OverlayRootFs {
     }
 
     /// A layer whose root is opaque hides all below it, which overlayfs does not see at the root.
+    ///
+    /// Nor does it take one layer twice, which an image may have. The upper one has all that the lower one had, and hides it.
     fn forget_hidden(&mut self) -> Result<()> {
+        let all = std::mem::take(&mut self.lowers);
+        let last = |at: usize, path: &PathBuf| all.iter().skip(at + 1).all(|above| above != path);
+        self.lowers = all.iter().enumerate().filter(|(at, path)| last(*at, path)).map(|(_, path)| path.clone()).collect();
         for at in (1..self.lowers.len()).rev() {
             let Some(path) = self.lowers.get(at) else { break };
             if Root::open(path)?.xattr("", OPAQUE_XATTR)?.as_deref() == Some(b"y") {

@@ -135,7 +135,11 @@ fn reporter(verbosity: Verbosity) -> Terminal {
 
 fn store_path(args: &BuildArguments) -> Result<std::path::PathBuf, BuildError> {
     let given = args.store.clone().or_else(|| env::get(env::LAYERWRIGHT_STORE).map(Into::into));
-    let data = || env::get(env::XDG_DATA_HOME).map(std::path::PathBuf::from).or_else(|| env::get(env::HOME).map(|home| std::path::Path::new(&home).join(".local/share")));
+    let data = || {
+        env::get(env::XDG_DATA_HOME)
+            .map(std::path::PathBuf::from)
+            .or_else(|| env::get(env::HOME).map(|home| std::path::Path::new(&home).join(".local/share")))
+    };
     given.or_else(|| data().map(|d| d.join("layerwright"))).ok_or_else(|| BuildError::Other {
         message: "there is no place for the store".to_owned(),
         hint: Some("set HOME, or name one with --store".to_owned()),

@@ -27,7 +27,12 @@ pub fn inspect(files: &[PathBuf]) -> ExitCode {
         writeln!(out, "  world    {}", info.world)?;
         writeln!(out, "  digest   sha256:{}", info.digest)?;
         writeln!(out, "  imports  {}", info.imports.join(" "))?;
-        let handled = set.handlers().iter().filter(|h| h.name() == info.name).flat_map(|h| h.keywords().iter().map(|k| k.name.clone())).collect::<Vec<_>>();
+        let handled = set
+            .handlers()
+            .iter()
+            .filter(|h| h.name() == info.name)
+            .flat_map(|h| h.keywords().iter().map(|k| k.name.clone()))
+            .collect::<Vec<_>>();
         if !handled.is_empty() {
             writeln!(out, "  handles  {}", handled.join(" "))?;
         }

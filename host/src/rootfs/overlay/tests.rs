@@ -267,3 +267,20 @@ fn an_opaque_root_hides_all_below() {
         assert_eq!(names, ["above", "opaque"]);
     });
 }
+
+#[test]
+fn one_layer_may_be_there_twice() {
+    apart(|store| {
+        let mut rootfs = OverlayRootFs::new(store.clone(), Vec::new()).unwrap();
+        let mut layers = Vec::new();
+        for script in ["echo a > a", "rm a; echo b > b", "echo a > a; touch -d @0 a", "echo a > a; touch -d @0 a"] {
+            sh(&mut rootfs, &format!("{script}; find . -exec touch -h -d @0 {{}} +"));
+            let layer = rootfs.commit_step(LayerOptions::default()).unwrap();
+            layers.push(LayerSource { diff_id: layer.diff_id, blob: layer.path });
+        }
+        let stack = vec![layers[0].clone(), layers[1].clone(), layers[0].clone()];
+        let lowers = store.unpack(&stack).unwrap();
+        let mut again = OverlayRootFs::new(store.clone(), lowers).unwrap();
+        sh(&mut again, "test \"$(cat a b | tr -d '\\n')\" = ab");
+    });
+}
