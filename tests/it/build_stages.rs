@@ -57,6 +57,21 @@ CMD ["cat", "/tmp/next"]
 }
 
 #[test]
+fn the_same_layer_twice_below_a_command() {
+    let env = TestEnv::new();
+    let base = Registry::open().fresh();
+    let empty = "RUN true\n".repeat(3);
+    // Layers without a change are all the same layer.
+    let image = env
+        .build(&format!("FROM {{registry}}/base/busybox:latest AS base\n{empty}RUN echo x > /x\n{empty}FROM base\nRUN cp /x /y\n"))
+        .push_to(&base)
+        .succeed();
+    assert_eq!(image.tree_above(1)["y"].text(), "x\n");
+    let image = env.build(&format!("FROM {base}\nRUN cp /y /z\n")).store(env.path("other-store")).succeed();
+    assert_eq!(image.tree_above(1)["z"].text(), "x\n");
+}
+
+#[test]
 fn stages_that_the_target_does_not_need_cost_nothing() {
     let env = TestEnv::new();
     let dockerfile = r"

@@ -1,19 +1,16 @@
 //! `--chmod` against the expectations in the conformance data.
 
 use layerwright::rootfs::chmod::Chmod;
-use serde_json::Value;
+
+use crate::support::conformance::rows;
 
 #[test]
 fn every_row_agrees() {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/conformance");
-    let data = std::env::var("LAYERWRIGHT_CONFORMANCE").unwrap_or_else(|_| default.to_owned());
-    let Ok(rows) = std::fs::read_to_string(format!("{data}/vectors/oracle/chmod.jsonl")) else { return };
     let mut wrong = Vec::new();
-    for row in rows.lines() {
-        let row: Value = serde_json::from_str(row).unwrap();
-        let text = row["in"]["mode"].as_str().unwrap();
+    for (input, output) in rows("vectors/oracle/chmod.jsonl") {
+        let text = input["mode"].as_str().unwrap();
         let parsed = text.parse::<Chmod>();
-        let Some(out) = row["out"].as_object().filter(|out| !out.contains_key("error")) else {
+        let Some(out) = output.as_object().filter(|out| !out.contains_key("error")) else {
             if let Ok(chmod) = parsed {
                 wrong.push(format!("{text:?}: {chmod:?}, want an error"));
             }

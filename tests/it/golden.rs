@@ -36,7 +36,8 @@ fn our_own_cases() {
     compare("own", 171);
 }
 
+/// Of the thirteen that differ most lost their symbolic links on the way here, or need a registry or a flag that the script does not give.
 #[test]
 fn the_cases_of_buildah() {
-    compare("buildah", 1);
+    compare("buildah", 244);
 }

@@ -4,10 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::container::runc;
-use crate::support::{Registry, TestEnv, repository};
-
-#[path = "../../host/build/cargo.rs"]
-mod cargo;
+use crate::support::{Registry, TestEnv, cargo, repository};
 
 fn component() -> PathBuf {
     let manifest = repository().join("examples/plugin-rust/Cargo.toml");
@@ -44,11 +41,11 @@ fn the_example_adds_an_instruction() {
 }
 
 #[test]
-fn two_plugins_cannot_claim_one_instruction() {
+fn one_plugin_is_not_loaded_twice() {
     let env = TestEnv::new();
     let component = component();
     let copy = env.path("copy.wasm");
     fs::copy(&component, &copy).expect("a copy");
     let error = env.build("FROM scratch\nUSERADD app\n").arg("--plugin").arg(&component).arg("--plugin").arg(&copy).fail(1);
-    assert!(error.contains("USERADD") && error.contains("example/useradd"), "{error}");
+    assert!(error.contains("example/useradd"), "{error}");
 }

@@ -15,8 +15,7 @@ use layerwright::plugin::{Limits, PluginSet, PluginSettings, PluginSource};
 use layerwright::progress::{Event, Reporter};
 use layerwright::registry::auth::{Access, AuthAnswer, AuthError, AuthTarget};
 
-#[path = "../../host/build/cargo.rs"]
-mod cargo;
+use crate::support::cargo;
 
 /// Every file of `tests/guests/src/bin`, which the last test compares with the folder.
 const GUESTS: &[&str] = &[

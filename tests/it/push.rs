@@ -62,7 +62,7 @@ fn with_a_credential_helper() {
     let path = format!("{}:/usr/bin:/bin", env.path("bin").display());
     // A configuration file names it; that it may be run is the operator's to say, and the error tells how.
     let error = env.build(SMALL).push_to(&destination).variable("PATH", &path).fail(1);
-    assert!(error.contains("auth-docker-config:credential-helper=tests"), "{error}");
+    assert!(error.contains("hint: ") && error.contains("credential-helper=tests"), "{error}");
     assert!(!error.contains(PASSWORD), "{error}");
     let grant = ["--grant", "auth-docker-config:credential-helper=tests"];
     env.build(SMALL).push_to(&destination).variable("PATH", &path).args(grant).succeed();

@@ -1,5 +1,5 @@
 //! The sandbox, with real namespaces: each test overlays a busybox root filesystem in a mount namespace of its own and
-//! runs commands in it. Where the sandbox cannot work (no CAP_SYS_ADMIN) they say so and pass.
+//! runs commands in it. They need root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -27,12 +27,8 @@ struct Root {
 }
 
 impl Root {
-    /// None where namespaces cannot be made.
-    fn new() -> Option<Self> {
-        if !enter_private_mount_namespace().unwrap() {
-            eprintln!("skipped: no privilege to make namespaces");
-            return None;
-        }
+    fn new() -> Self {
+        assert!(enter_private_mount_namespace().unwrap(), "namespaces cannot be made here: run ./test as root");
         let root = Self { directory: tempfile::tempdir().unwrap() };
         for name in ["lower/bin", "lower/etc", "lower/tmp", "upper", "work", "merged"] {
             fs::create_dir_all(root.path(name)).unwrap();
@@ -45,7 +41,7 @@ impl Root {
         fs::write(root.path("lower/etc/passwd"), passwd).unwrap();
         fs::write(root.path("lower/etc/group"), "root:x:0:\nbob:x:1001:\nextra:x:1002:bob\n").unwrap();
         fs::set_permissions(root.path("lower/tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-        Some(root)
+        root
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -111,24 +107,15 @@ fn output(spec: &RunSpec) -> String {
     run(spec).unwrap().1
 }
 
-macro_rules! root {
-    () => {
-        match Root::new() {
-            Some(root) => root,
-            None => return,
-        }
-    };
-}
-
 #[test]
 fn probe_works_where_steps_do() {
-    let _root = root!();
+    let _root = Root::new();
     assert_eq!(sandbox().probe().unwrap(), Vec::<String>::new());
 }
 
 #[test]
 fn exit_codes_are_the_commands() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     assert_eq!(run(&root.spec("exit 7")).unwrap().0.code, 7);
     let killed = run(&root.spec("kill -9 $$")).unwrap().0;
     assert_eq!((killed.code, killed.signal), (137, Some(9)));
@@ -139,7 +126,7 @@ fn exit_codes_are_the_commands() {
 
 #[test]
 fn what_cannot_be_run_is_named() {
-    let root = root!();
+    let root = Root::new();
     fs::write(root.path("lower/bin/no-loader"), "#!/no/such/interpreter\n").unwrap();
     fs::set_permissions(root.path("lower/bin/no-loader"), fs::Permissions::from_mode(0o755)).unwrap();
     let root = root.mounted();
@@ -157,7 +144,7 @@ fn what_cannot_be_run_is_named() {
 
 #[test]
 fn users_are_the_images() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let who = |user: &str| {
         let mut spec = root.spec("echo $(id -u) $(id -g) $(id -G) $HOME; grep -E 'CapEff|CapPrm|CapBnd' /proc/self/status");
         spec.user = user.to_owned();
@@ -179,7 +166,7 @@ fn users_are_the_images() {
 
 #[test]
 fn rights_are_dockers() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let status = output(&root.spec("grep -E 'Cap|NoNewPrivs|Seccomp:' /proc/self/status; umask"));
     assert_eq!(
         status,
@@ -198,7 +185,7 @@ fn rights_are_dockers() {
 
 #[test]
 fn the_builder_is_out_of_sight() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let mut spec = root.spec(
         "env | sort; ls /proc/self/fd | wc -l; cat /proc/1/environ; cat /proc/1/exe; cat /proc/1/fd/3; \
          ls /proc | grep -c '^[0-9]'",
@@ -218,7 +205,7 @@ fn the_builder_is_out_of_sight() {
 
 #[test]
 fn order_of_the_environment_is_kept() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let mut spec = root.spec("");
     spec.arguments = vec!["env".to_owned()];
     spec.env = ["Z=1", "PATH=/bin", "A=2", "HOME=/h"].map(str::to_owned).to_vec();
@@ -227,7 +214,7 @@ fn order_of_the_environment_is_kept() {
 
 #[test]
 fn masked_paths_are_empty_and_kernel_settings_read_only() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let mut spec = root.spec(
         "ls /proc/acpi /sys/firmware 2>/dev/null | grep -v :; cat /proc/keys /proc/timer_list; \
          for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/uevent_helper /proc/irq/x; do \
@@ -248,7 +235,7 @@ fn masked_paths_are_empty_and_kernel_settings_read_only() {
 
 #[test]
 fn devices_are_the_harmless_ones() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let mut spec = root.spec("ls /dev; echo x > /dev/null; head -c 2 /dev/zero | wc -c; chmod 666 /dev/null");
     spec.user = String::new();
     let names = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero 2";
@@ -261,7 +248,7 @@ fn devices_are_the_harmless_ones() {
 
 #[test]
 fn nothing_outlives_the_step() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let marker = format!("{}", 100_000 + u64::from(std::process::id()) * 10);
     let started = Instant::now();
     let script = format!("sleep {marker} & (sleep {marker} &) ; (trap '' TERM HUP; exec sleep {marker}) & echo done");
@@ -281,7 +268,7 @@ fn processes_with(argument: &str) -> usize {
 
 #[test]
 fn cancelling_ends_the_step() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let marker = format!("{}", 100_001 + u64::from(std::process::id()) * 10);
     let spec = root.spec(&format!("echo up; sleep {marker} & trap '' TERM INT; sleep {marker}"));
     let cancel = Cancel::new().unwrap();
@@ -302,7 +289,7 @@ fn cancelling_ends_the_step() {
 
 #[test]
 fn cancelling_at_any_moment_leaves_nothing() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let marker = format!("{}", 100_002 + u64::from(std::process::id()) * 10);
     for microseconds in (0..12_000).step_by(400) {
         let cancel = Cancel::new().unwrap();
@@ -320,7 +307,7 @@ fn cancelling_at_any_moment_leaves_nothing() {
 
 #[test]
 fn output_streams_whole_and_in_pieces() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let spec = root.spec("yes 0123456789abcde | head -c 10485760; head -c 100000 /dev/zero; echo end; echo e >&2");
     let (mut bytes, mut longest) = ([0, 0], 0);
     let status = sandbox().run(
@@ -338,7 +325,7 @@ fn output_streams_whole_and_in_pieces() {
 
 #[test]
 fn standard_input_is_given_or_empty() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     assert_eq!(output(&root.spec("wc -c")), "0\n");
     let mut spec = root.spec("wc -c");
     spec.stdin = vec![b'x'; 300_000];
@@ -347,7 +334,7 @@ fn standard_input_is_given_or_empty() {
 
 #[test]
 fn networks() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let mut spec = root.spec("ifconfig -a | grep -E '^[a-z]|127' | awk '{print $1, $2}'; wc -l < /proc/net/route");
     spec.network = Network::None;
     assert_eq!(output(&spec), "lo Link\ninet addr:127.0.0.1\n1\n");
@@ -375,7 +362,7 @@ fn secret(content: &str, uid: u32, gid: u32, mode: u32) -> MountKind {
 
 #[test]
 fn secrets_are_in_memory_alone() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let mut spec = root.spec("cat /run/secrets/s; stat -c '%u %g %a' /x/y; (echo > /x/y) 2>/dev/null || echo refused");
     spec.mounts = vec![at("/run/secrets/s", secret("hush", 0, 0, 0o400)), at("/x/y", secret("", 5, 6, 0o4741))];
     let (status, out, _) = run(&spec).unwrap();
@@ -386,7 +373,7 @@ fn secrets_are_in_memory_alone() {
 
 #[test]
 fn mount_points_leave_no_trace() {
-    let root = root!();
+    let root = Root::new();
     let old = std::time::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789);
     for name in ["lower/etc", "lower/tmp", "lower"] {
         fs::File::open(root.path(name)).unwrap().set_modified(old).unwrap();
@@ -419,7 +406,7 @@ fn mount_points_leave_no_trace() {
 
 #[test]
 fn files_that_are_there_are_mounted_over() {
-    let root = root!();
+    let root = Root::new();
     fs::write(root.path("lower/etc/hosts"), "the image's\n").unwrap();
     // As Debian has it: a link to nothing.
     symlink("../run/resolve/stub.conf", root.path("lower/etc/resolv.conf")).unwrap();
@@ -433,7 +420,7 @@ fn files_that_are_there_are_mounted_over() {
 
 #[test]
 fn binds_are_read_only_or_not_and_nest() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let source = root.path("source");
     fs::create_dir_all(source.join("c")).unwrap();
     fs::write(source.join("f"), "file").unwrap();
@@ -464,7 +451,7 @@ fn binds_are_read_only_or_not_and_nest() {
 
 #[test]
 fn links_out_of_the_image_stay_inside() {
-    let root = root!();
+    let root = Root::new();
     fs::remove_dir_all(root.path("lower/etc")).unwrap();
     // Deep enough to reach the real root, and back down to a directory of ours.
     let outside = root.path("outside");
@@ -487,7 +474,7 @@ fn links_out_of_the_image_stay_inside() {
 
 #[test]
 fn a_step_can_swap_a_mount_points_parent_and_gains_nothing() {
-    let root = root!().mounted();
+    let root = Root::new().mounted();
     let outside = root.path("outside");
     fs::create_dir_all(outside.join("b")).unwrap();
     // The parent, made for the mount, is moved away and a link put in its place before the cleaning up.
@@ -500,7 +487,7 @@ fn a_step_can_swap_a_mount_points_parent_and_gains_nothing() {
 
 #[test]
 fn two_at_once() {
-    let root = root!();
+    let root = Root::new();
     // Mount points that are there: steps in one root would make and remove those of each other.
     for name in ["dev", "proc", "sys"] {
         fs::create_dir(root.path("lower").join(name)).unwrap();

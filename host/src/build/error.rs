@@ -79,6 +79,11 @@ impl BuildError {
         Self::Other { message: message.into(), hint: None, source: Some(Arc::new(source)) }
     }
 
+    /// A registry's failure outside of any instruction, with what to do about it.
+    pub fn registry(message: impl Into<String>, error: crate::registry::RegistryError) -> Self {
+        Self::Other { message: message.into(), hint: error.hint(), source: Some(Arc::new(error)) }
+    }
+
     /// The status to end with: that of a command that failed, else 1.
     pub fn exit_code(&self) -> i32 {
         match self {

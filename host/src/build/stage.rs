@@ -289,6 +289,9 @@ impl Shared {
 
     /// The labels of the command line, and the time.
     fn finish(&self, image: Image) -> Image {
+        // Docker's media types have no name for Zstandard that its own registry takes.
+        let zstd = matches!(self.settings.compression, crate::layer::Compression::Zstd(_));
+        let image = if zstd { image.with_format(false) } else { image };
         image.configure(|config| {
             config.created = Some(self.now.clone());
             for (name, value) in &self.settings.labels {

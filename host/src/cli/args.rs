@@ -98,6 +98,7 @@ pub enum CompressionKind {
 
 /// The flags of a build. A switch may be written `--switch`, `--switch=true` or `--switch=false`.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub struct BuildArguments {
     /// Directory that COPY and ADD read from
     #[arg(short, long, default_value = "/workspace/", value_name = "DIR")]

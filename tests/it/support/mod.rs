@@ -1,6 +1,8 @@
 //! What the tests share: a clean place for each, the registries that `./test` starts, and images read back byte by byte.
 
 pub mod build;
+#[path = "../../../host/build/cargo.rs"]
+pub mod cargo;
 pub mod conformance;
 pub mod container;
 pub mod image;

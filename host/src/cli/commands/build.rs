@@ -93,7 +93,7 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
 
 /// The Dockerfile, from a file or standard input, and the build context.
 fn inputs(args: &BuildArguments) -> Result<(Source, BuildContext), BuildError> {
-    let context = Path::new(&args.context);
+    let context = Path::new(args.context.strip_prefix("dir://").unwrap_or(&args.context));
     let failed = |e| BuildError::because("cannot read the build's input", e);
     if args.dockerfile == "-" {
         let mut bytes = Vec::new();
@@ -115,7 +115,7 @@ const DOCKERFILE_LIMIT: u64 = 4 << 20;
 async fn work(settings: Arc<BuildSettings>, outputs: Outputs, deps: Arc<Deps>, skip_check: bool) -> Result<(), BuildError> {
     if !outputs.no_push && !skip_check {
         for destination in &outputs.destinations {
-            deps.client.check_push(destination).await.map_err(|e| BuildError::because(format!("cannot push to {destination}"), e))?;
+            deps.client.check_push(destination).await.map_err(|e| BuildError::registry(format!("cannot push to {destination}"), e))?;
         }
     }
     let image = build(settings, Arc::clone(&deps)).await?;

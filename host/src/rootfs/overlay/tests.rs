@@ -241,7 +241,8 @@ fn many_layers_are_stacked_and_too_many_refused() {
         let mut rootfs = OverlayRootFs::new(store.clone(), lowers.clone()).unwrap();
         assert_eq!(Root::open(rootfs.merged().unwrap()).unwrap().read_dir("").unwrap().len(), 498);
         assert_eq!(rootfs.read_root().unwrap().read_dir("").unwrap().len(), 498);
-        let more = [lowers.clone(), vec![lowers[0].clone()]].concat();
+        let one = store.temporary_directory().unwrap();
+        let more = [lowers.clone(), vec![one.path().to_owned()]].concat();
         assert!(matches!(OverlayRootFs::new(store.clone(), more), Err(OverlayError::Layers(499))));
         // The form for older kernels.
         let old = store.temporary_directory().unwrap();
