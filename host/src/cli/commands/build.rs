@@ -15,6 +15,7 @@ use crate::export::{self, Outputs};
 use crate::plugin::PluginSet;
 use crate::progress::{Level, Reporter};
 use crate::registry::Client;
+use crate::rootfs::overlay::OverlayRootFs;
 use crate::rootfs::store::Store;
 use crate::sandbox::{Executor, Namespaces, enter_private_mount_namespace};
 
@@ -70,7 +71,12 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
     let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
     let (dockerfile, context) = inputs(args)?;
-    let executor = executor(&settings, own_mounts, reporter.as_ref());
+    let executor = executor(&settings, own_mounts, &store, reporter.as_ref());
+    match &executor {
+        Ok(sandbox) => reporter.log(Level::Info, &format!("isolation: overlay, {}", sandbox.name())),
+        Err(why) if settings.isolation == Isolation::Overlay => return Err(BuildError::other(format!("--isolation overlay: {why}")).into()),
+        Err(why) => reporter.log(Level::Info, &format!("isolation: none, RUN is not possible: {why}")),
+    }
     let deps = Arc::new(Deps {
         handlers,
         client,
@@ -148,12 +154,15 @@ fn store_path(args: &BuildArguments) -> Result<std::path::PathBuf, BuildError> {
 }
 
 /// Who runs commands here, or why nobody can.
-fn executor(settings: &BuildSettings, own_mounts: bool, reporter: &dyn Reporter) -> Result<Arc<dyn Executor>, String> {
+fn executor(settings: &BuildSettings, own_mounts: bool, store: &Store, reporter: &dyn Reporter) -> Result<Arc<dyn Executor>, String> {
     if settings.isolation == Isolation::None {
         return Err("--isolation none runs no command".to_owned());
     }
     if !own_mounts {
         return Err("the overlay backend needs CAP_SYS_ADMIN for its mounts, and this process does not have it".to_owned());
+    }
+    if let Err(reason) = OverlayRootFs::probe(store) {
+        return Err(format!("overlayfs does not work in the store {}: {}", store.path().display(), chain(&reason)));
     }
     let sandbox = Namespaces::default();
     match sandbox.probe() {
@@ -161,9 +170,13 @@ fn executor(settings: &BuildSettings, own_mounts: bool, reporter: &dyn Reporter)
             for note in notes {
                 reporter.log(Level::Debug, &note);
             }
-            reporter.log(Level::Debug, "isolation: overlay, with a sandbox for each command");
             Ok(Arc::new(sandbox))
         }
-        Err(reason) => Err(format!("the sandbox does not work here: {reason}")),
+        Err(reason) => Err(format!("the sandbox does not work here: {}", chain(&reason))),
     }
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
