@@ -37,7 +37,7 @@ pub struct StagePlan {
 #[derive(Clone)]
 pub enum PlannedBase {
     /// An image, or nothing.
-    Image(Image),
+    Image(Box<Image>),
     /// The end of another stage.
     Stage(usize),
 }
@@ -133,17 +133,17 @@ impl Planner {
                 };
                 let image = Image::scratch(config);
                 let state = Some(start(&image.config));
-                (PlannedBase::Image(image), state)
+                (PlannedBase::Image(Box::new(image)), state)
             }
             Base::Image(reference) => {
                 let image = self.image(reference, &stage.platform).await.map_err(at)?;
                 let state = Some(start(&image.config));
-                (PlannedBase::Image(image), state)
+                (PlannedBase::Image(Box::new(image)), state)
             }
             Base::Named(name) => {
                 let image = self.named_image(name, &stage.platform).await.map_err(at)?;
                 let state = Some(start(&image.config));
-                (PlannedBase::Image(image), state)
+                (PlannedBase::Image(Box::new(image)), state)
             }
         };
         let mut todo: Vec<Instruction> = Vec::new();
@@ -218,7 +218,7 @@ impl Planner {
             let stage = self.graph.stages.get(index);
             return Ok(match (context, stage) {
                 (NamedContext::Directory(path), _) => PlannedSource::Directory(path.clone()),
-                (_, Some(stage)) => PlannedSource::Image(self.named_image(name, &stage.platform).await?),
+                (_, Some(stage)) => PlannedSource::Image(Box::new(self.named_image(name, &stage.platform).await?)),
                 (_, None) => return Err(Failure::new(format!("stage {index} does not exist"))),
             });
         }
@@ -246,7 +246,7 @@ impl Planner {
             None if !name.contains(['/', ':']) => failure.hint(format!("no stage is called {name}, so it was taken for an image")),
             None => failure,
         })?;
-        Ok(PlannedSource::Image(image))
+        Ok(PlannedSource::Image(Box::new(image)))
     }
 
     async fn named_image(&self, name: &str, platform: &crate::oci::Platform) -> Result<Image, Failure> {

@@ -24,7 +24,7 @@ pub enum PlannedSource {
     /// An earlier stage.
     Stage(usize),
     /// An image.
-    Image(Image),
+    Image(Box<Image>),
     /// A directory of the user's.
     Directory(PathBuf),
 }
@@ -36,7 +36,7 @@ pub enum SourceFiles {
     /// A stage that has been built.
     Stage(Arc<StageOutcome>, Arc<Shared>),
     /// An image.
-    Image(Image, Arc<Shared>),
+    Image(Box<Image>, Arc<Shared>),
     /// What an instruction carries.
     Inline(Arc<FileList>),
 }

@@ -127,7 +127,7 @@ impl Shared {
         let from = stage.source.from.instruction.span.clone();
         let at = |failure: Failure| failure.at(&self.deps.dockerfile, &from);
         let (image, parent) = match &plan.base {
-            PlannedBase::Image(image) => (image.clone(), None),
+            PlannedBase::Image(image) => (Image::clone(image), None),
             PlannedBase::Stage(parent) => {
                 let outcome = self.outcome(*parent).await?;
                 (outcome.image.clone(), Some(outcome))

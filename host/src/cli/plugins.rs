@@ -32,10 +32,10 @@ pub fn surroundings() -> PluginSettings {
     let mut environment: BTreeMap<String, String> =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     // Grants of files are absolute.
-    if let Some(directory) = environment.get_mut(env::DOCKER_CONFIG) {
-        if let Some(absolute) = std::path::absolute(&directory).ok().and_then(|path| path.into_os_string().into_string().ok()) {
-            *directory = absolute;
-        }
+    if let Some(directory) = environment.get_mut(env::DOCKER_CONFIG)
+        && let Ok(Ok(absolute)) = std::path::absolute(&directory).map(|path| path.into_os_string().into_string())
+    {
+        *directory = absolute;
     }
     PluginSettings {
         environment,

@@ -49,6 +49,7 @@ pub struct ImageIndex {
 
 /// What a registry may serve under a tag.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, for as long as it takes to match it")]
 pub enum Document {
     /// A manifest.
     Manifest(Manifest),
