@@ -40,7 +40,8 @@ YAML
 stop_registries() {
   local process
   for process in "${registry_processes[@]}"; do
-    kill "$process" 2>/dev/null && wait "$process" 2>/dev/null
+    kill "$process" 2>/dev/null || true
+    wait "$process" 2>/dev/null || true
   done
   registry_processes=()
 }
