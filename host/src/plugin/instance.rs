@@ -175,7 +175,13 @@ impl Plugin {
             wants: wanted,
             grants: source.grants.clone(),
         };
-        let who = Arc::new(Who { name, grants: source.grants.clone(), environment: source.environment.clone(), ambient });
+        let who = Arc::new(Who {
+            name,
+            origin: source.origin.to_string(),
+            grants: source.grants.clone(),
+            environment: source.environment.clone(),
+            ambient,
+        });
         Ok(Self { runtime, limits, who, info, looks: loaded.shape.imports.contains(&Import::Inspect) })
     }
 }

@@ -139,7 +139,8 @@ impl Parts {
             };
             if !self.plugin.who.grants.iter().any(|grant| grant.allows(Ask::SkipVerification(&host))) {
                 return Err(format!(
-                    "it may not leave the certificate of {host} unchecked; to allow it, grant it `skip-verification={host}`"
+                    "it may not leave the certificate of {host} unchecked; to allow it, add `--grant {}`",
+                    self.plugin.who.line(&format!("skip-verification={host}"))
                 ));
             }
         }
@@ -165,7 +166,7 @@ impl Parts {
         let shown = one_line(path, 512);
         match granted.and_then(|whole| whole.into_os_string().into_string().ok()) {
             Some(whole) => Ok(whole),
-            None => Err(format!("it may not use the file {shown}; to allow it, grant it `file={shown}`")),
+            None => Err(format!("it may not use the file {shown}; to allow it, add `--grant {}`", who.line(&format!("file={shown}")))),
         }
     }
 

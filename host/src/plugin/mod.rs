@@ -173,8 +173,13 @@ impl Ready {
         let loaded = load::load(&source.origin, runtime.engine(), cache, limits.file, &*ambient.reporter)?;
         let unusable = |error: wasmtime::Error| PluginError::Unusable { plugin: loaded.origin.clone(), reason: format!("{error:#}") };
         let linked = v0_1::link(&loaded.component, &loaded.shape).map_err(unusable)?;
-        let stranger =
-            Arc::new(Who { name: loaded.origin.clone(), grants: Vec::new(), environment: BTreeMap::new(), ambient: Arc::clone(ambient) });
+        let stranger = Arc::new(Who {
+            name: loaded.origin.clone(),
+            origin: loaded.origin.clone(),
+            grants: Vec::new(),
+            environment: BTreeMap::new(),
+            ambient: Arc::clone(ambient),
+        });
         let describing = |work: &mut dyn FnMut(&mut wasmtime::Store<state::State>) -> wasmtime::Result<v0_1::wit::types::Description>| {
             instance::call(runtime, limits, &stranger, Call::describe(), work).map(|(description, _)| description)
         };

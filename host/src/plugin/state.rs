@@ -25,10 +25,19 @@ pub(super) struct Ambient {
 pub(super) struct Who {
     /// `namespace/name`, or where it came from while that is not known.
     pub(super) name: String,
+    /// A standard plugin's name or a file: what a grant is written for.
+    pub(super) origin: String,
     pub(super) grants: Vec<Grant>,
     /// Values of variables for this plugin alone.
     pub(super) environment: BTreeMap<String, String>,
     pub(super) ambient: Arc<Ambient>,
+}
+
+impl Who {
+    /// A grant as the command line takes it.
+    pub(super) fn line(&self, grant: &str) -> String {
+        format!("{}:{}", self.origin, one_line(grant, 512))
+    }
 }
 
 /// The state of a store; lives as long as one call.
@@ -51,7 +60,7 @@ pub(super) struct State {
 
 /// A request that no grant covers.
 #[derive(Debug, thiserror::Error)]
-#[error("plugin {plugin} may not {call}; to allow it, grant it `{grant}`")]
+#[error("plugin {plugin} may not {call}; to allow it, add `--grant {grant}`")]
 pub(super) struct Denied {
     plugin: String,
     call: String,
@@ -101,7 +110,7 @@ impl State {
 
     /// Refuses a call.
     pub(super) fn deny(&mut self, call: &str, grant: String) -> Error {
-        let (call, grant) = (one_line(call, 512), one_line(&grant, 512));
+        let (call, grant) = (one_line(call, 512), self.who.line(&grant));
         let denied = Denied { plugin: self.who.name.clone(), call: call.clone(), grant: grant.clone() };
         if !self.describing {
             // For whoever looks for it: a plugin may well ask for something and go on without it.
@@ -109,7 +118,7 @@ impl State {
             self.who.ambient.reporter.event(Event::Log { level: Level::Debug, source: self.who.name.clone(), message: message.clone() });
             self.denied.get_or_insert(message);
         }
-        Error { code: ErrorCode::Denied, message: format!("not allowed to {call}"), hint: Some(format!("grant it `{grant}`")) }
+        Error { code: ErrorCode::Denied, message: format!("not allowed to {call}"), hint: Some(format!("add `--grant {grant}`")) }
     }
 
     /// A variable's value as this plugin sees it, whether or not it may.
