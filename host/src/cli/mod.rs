@@ -36,7 +36,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match command {
         Command::Build(build) => commands::build::run(&build),
-        Command::Plugin(PluginCommand::Inspect { files }) => commands::plugin::inspect(&files),
-        Command::Version => commands::version::run(),
+        Command::Plugin(PluginCommand::Inspect { files }) => finish(commands::plugin::inspect(&files)),
+        Command::Version => finish(commands::version::run()),
+    }
+}
+
+/// The exit code of a command that either works or says why not.
+fn finish(done: anyhow::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint!("{}", diagnostic::render_plain(error.as_ref()));
+            ExitCode::FAILURE
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
+use oci_spec::image::{OciLayout, OciLayoutBuilder};
 
 use crate::oci::{Descriptor, Digest, Document, DocumentError, Hasher, ImageConfig, ImageIndex, Manifest, MediaType, Platform};
 
@@ -42,12 +42,6 @@ pub enum LayoutError {
     Image(#[from] ImageError),
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Marker {
-    image_layout_version: String,
-}
-
 /// A directory of blobs by digest, with an index.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -72,9 +66,9 @@ impl Layout {
     pub fn open(root: &Path) -> Result<Self, LayoutError> {
         let layout = Self { root: root.to_owned() };
         let marker = layout.read(&root.join("oci-layout"), DOCUMENT_LIMIT)?;
-        match serde_json::from_slice::<Marker>(&marker) {
-            Ok(marker) if marker.image_layout_version == VERSION => Ok(layout),
-            Ok(marker) => Err(layout.unusable(format!("layout version {:?}, want {VERSION}", marker.image_layout_version))),
+        match serde_json::from_slice::<OciLayout>(&marker) {
+            Ok(marker) if marker.image_layout_version() == VERSION => Ok(layout),
+            Ok(marker) => Err(layout.unusable(format!("layout version {:?}, want {VERSION}", marker.image_layout_version()))),
             Err(error) => Err(layout.unusable(format!("oci-layout: {error}"))),
         }
     }
@@ -126,7 +120,8 @@ impl Layout {
             let bytes = value.map_err(|error| self.unusable(error.to_string()))?;
             self.place(&self.root.join(name), |file| fs::write(file, &bytes))
         };
-        write("oci-layout", serde_json::to_vec(&Marker { image_layout_version: VERSION.to_owned() }))?;
+        let marker = OciLayoutBuilder::default().image_layout_version(VERSION).build().map_err(|error| self.unusable(error.to_string()))?;
+        write("oci-layout", serde_json::to_vec(&marker))?;
         write("index.json", serde_json::to_vec(&index))
     }
 

@@ -1,25 +1,20 @@
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::{diagnostic, plugins};
+use anyhow::{Context, Result};
+
+use crate::cli::plugins;
 use crate::plugin::{PluginSet, PluginSource};
 use crate::progress::Silent;
 
 /// Shows what plugins are, claim and want; the standard ones where no file is named.
-pub fn inspect(files: &[PathBuf]) -> ExitCode {
+pub fn inspect(files: &[PathBuf]) -> Result<()> {
     let mut settings = plugins::surroundings();
     if !files.is_empty() {
         settings.plugins = files.iter().map(PluginSource::file).collect();
     }
-    let set = match PluginSet::load(&settings, Arc::new(Silent)) {
-        Ok(set) => set,
-        Err(error) => {
-            eprint!("{}", diagnostic::render_plain(&error));
-            return ExitCode::FAILURE;
-        }
-    };
+    let set = PluginSet::load(&settings, Arc::new(Silent)).context("failed to load plugins")?;
     let mut out = std::io::stdout().lock();
     let all = set.infos().iter().try_for_each(|info| {
         writeln!(out, "{} {}  {}", info.name, info.version, info.summary)?;
@@ -39,5 +34,5 @@ pub fn inspect(files: &[PathBuf]) -> ExitCode {
         info.wants.iter().try_for_each(|want| writeln!(out, "  wants    {want}"))?;
         info.grants.iter().try_for_each(|grant| writeln!(out, "  granted  {grant}"))
     });
-    if all.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    all.context("failed to write to standard output")
 }

@@ -1,10 +1,8 @@
 use std::io::Write;
-use std::process::ExitCode;
+
+use anyhow::{Context, Result};
 
 /// Prints the version.
-pub fn run() -> ExitCode {
-    match writeln!(std::io::stdout(), "layerwright {}", env!("CARGO_PKG_VERSION")) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+pub fn run() -> Result<()> {
+    writeln!(std::io::stdout(), "layerwright {}", env!("CARGO_PKG_VERSION")).context("failed to write to standard output")
 }
