@@ -213,7 +213,8 @@ fn outside(component: &[u8]) -> Result<(Vec<String>, Vec<String>), ShapeError> {
 }
 
 fn malformed(error: &wasmparser::BinaryReaderError) -> ShapeError {
-    ShapeError::Malformed(error.to_string())
+    // The parser prints bytes on lines of their own.
+    ShapeError::Malformed(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 impl std::fmt::Display for ShapeError {
