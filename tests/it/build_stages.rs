@@ -130,3 +130,27 @@ fn a_trigger_of_a_stage_fires_in_the_stage_on_it() {
         .succeed();
     assert_eq!(image.tree_above(1)["seen"].text(), "fired\n");
 }
+
+/// They start together, so their directories are made at the same moment.
+#[test]
+fn private_cache_mounts_of_stages_side_by_side_do_not_meet() {
+    let env = TestEnv::new();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let mut dockerfile = String::new();
+    for name in names {
+        dockerfile.push_str(&format!(
+            "FROM {{registry}}/base/busybox:latest AS {name}\n\
+             RUN --mount=type=cache,target=/cache,id=one,sharing=private echo {name} >> /cache/seen; sleep 0.5; cp /cache/seen /seen\n"
+        ));
+    }
+    dockerfile.push_str("FROM scratch\n");
+    for name in names {
+        dockerfile.push_str(&format!("COPY --from={name} /seen /{name}\n"));
+    }
+    let tree = env.build(&dockerfile).succeed().tree_above(0);
+    for name in names {
+        let seen = tree[name].text();
+        // A stage that starts when another has ended may be given the directory that the other leaves.
+        assert_eq!(seen.lines().last(), Some(name), "{seen}");
+    }
+}

@@ -133,7 +133,8 @@ impl Mounts {
             }
         }
         if !directory.exists() {
-            let fresh = base.join(format!("fresh-{}", std::process::id()));
+            // In the store's own place for work: what a killed build leaves there is in nobody's way.
+            let fresh = deps.store.temporary_path();
             std::fs::DirBuilder::new().mode(0o700).create(&fresh)?;
             if let Some(files) = files {
                 let from = self.beneath(files, path, deps)?;
