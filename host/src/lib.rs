@@ -10,6 +10,7 @@ pub mod cli;
 pub mod context;
 pub mod dockerfile;
 pub mod export;
+pub mod fetch;
 pub mod fs;
 pub mod graph;
 pub mod image;

@@ -17,9 +17,10 @@ const MAY_NAME: &str = "
     rootfs:    oci fs image context layer operation sandbox
     registry:  oci image progress
     export:    oci fs image registry progress
-    build:     oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export
+    fetch:     oci fs progress rootfs
+    build:     oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch
     plugin:    oci progress dockerfile operation fs context registry build
-    cli:       oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export build plugin
+    cli:       oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch build plugin
 ";
 
 /// Words that belong to some files alone. A word is tokens, with a space between each; a place is a path below `host/src`, or a folder of it.

@@ -125,6 +125,12 @@ impl Failure {
         Self { hint, ..error.into() }
     }
 
+    /// A failure to read from the network, with what to do about it.
+    pub fn fetch(error: crate::fetch::FetchError) -> Self {
+        let hint = error.hint();
+        Self { hint, ..error.into() }
+    }
+
     /// Adds what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -23,6 +23,7 @@ pub use lowering::Handlers;
 
 use crate::context::BuildContext;
 use crate::dockerfile::{self, Dockerfile, Source, StageSource, expand_word};
+use crate::fetch::Fetcher;
 use crate::graph::{Base, BuildGraph, Stage, find_stage};
 use crate::image::Image;
 use crate::oci::{Platform, Reference};
@@ -41,6 +42,8 @@ pub struct Deps {
     pub handlers: Handlers,
     /// Where images come from and go.
     pub client: Client,
+    /// Who reads files from the web and git repositories.
+    pub fetcher: Fetcher,
     /// Where layers are kept.
     pub store: Store,
     /// Who runs commands; none where the place allows no sandbox, with the reason.

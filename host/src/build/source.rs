@@ -10,6 +10,7 @@ use super::error::Failure;
 use super::handler::{FileInfo, FileKind, Inspect, LookError, Place};
 use super::stage::{Shared, StageFiles, StageOutcome};
 use crate::context::BuildContext;
+use crate::fetch::Downloaded;
 use crate::fs::{Kind, Root, Time};
 use crate::image::Image;
 use crate::operation::{InlineFile, Operation, Ownership};
@@ -37,7 +38,7 @@ pub enum SourceFiles {
     Stage(Arc<StageOutcome>, Arc<Shared>),
     /// An image.
     Image(Box<Image>, Arc<Shared>),
-    /// What an instruction carries.
+    /// What an instruction carries, or a file from the web.
     Inline(Arc<FileList>),
 }
 
@@ -61,6 +62,17 @@ impl SourceFiles {
             data: ListedData::Bytes(Arc::from(file.content.as_slice())),
         };
         Self::Inline(Arc::new(FileList::new(files.iter().map(listed).collect())))
+    }
+
+    /// A file from the web.
+    pub fn download(file: &Downloaded) -> Self {
+        let listed = ListedFile {
+            name: file.name.clone().into(),
+            mode: 0o600,
+            mtime: Time::from_seconds(file.modified.unwrap_or(0)),
+            data: ListedData::File { path: file.path.clone(), size: file.size },
+        };
+        Self::Inline(Arc::new(FileList::new(vec![listed])))
     }
 
     /// Brings here what has to be fetched before the files can be read.

@@ -15,6 +15,7 @@ use super::plan::{PlannedBase, Planner, StagePlan};
 use super::settings::BuildSettings;
 use super::source::{LiveLook, PlannedSource, SourceFiles};
 use crate::dockerfile::{Instruction, Span};
+use crate::fetch::NamedBy;
 use crate::fs::Time;
 use crate::graph::stage_label;
 use crate::image::{Image, Layer, LayerContent};
@@ -268,8 +269,10 @@ impl Shared {
                 None => Err(Err(Failure::new(format!("no build context is called {name:?}")))),
             },
             Source::Inline(files) => Ok(SourceFiles::inline(files, self.settings.source_date_epoch)),
-            Source::Download { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: files are not downloaded by this builder"))
-                .hint("download it before the build and add the file"))),
+            Source::Download { url, checksum } => {
+                let downloaded = self.deps.fetcher.download(url, checksum.as_deref(), NamedBy::Dockerfile).await;
+                downloaded.map(|file| SourceFiles::download(&file)).map_err(|error| Err(Failure::fetch(error)))
+            }
             Source::Git { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: repositories are not cloned by this builder"))
                 .hint("clone it before the build and add the directory"))),
         }

@@ -208,6 +208,12 @@ pub struct BuildArguments {
     /// Authority for a plugin, for instance `acme/login:env=ACME_TOKEN`
     #[arg(long = "grant", value_name = "PLUGIN:GRANT")]
     pub grants: Vec<String>,
+    /// Host that downloads may go to although it lies on this machine or in a private network
+    #[arg(long = "allow-private-host", value_name = "HOST[:PORT]")]
+    pub private_hosts: Vec<String>,
+    /// The largest download, and all that one git repository may bring
+    #[arg(long, default_value = "16g", value_name = "SIZE")]
+    pub max_download_size: String,
     /// Where RUN runs
     #[arg(long, value_enum, default_value = "auto")]
     pub isolation: Isolation,

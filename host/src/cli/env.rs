@@ -23,6 +23,9 @@ pub const KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK: &str = "KANIKO_SKIP_DEFAULT_REG
 /// Seconds since 1970 that stand for now.
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
+/// As --allow-private-host, several separated by commas.
+pub const LAYERWRIGHT_ALLOW_PRIVATE_HOSTS: &str = "LAYERWRIGHT_ALLOW_PRIVATE_HOSTS";
+
 /// Set where output is to have no colours.
 pub const NO_COLOR: &str = "NO_COLOR";
 

@@ -6,6 +6,7 @@ use super::args::{BuildArguments, CompressionKind, Isolation as IsolationFlag};
 use super::env;
 use crate::build::settings::{BuildSettings, Isolation, NamedContext, SecretSource};
 use crate::export::Outputs;
+use crate::fetch::{Credentials, FetchSettings};
 use crate::layer::Compression;
 use crate::oci::{Platform, Reference};
 use crate::registry::RegistrySettings;
@@ -124,6 +125,29 @@ pub fn registry_settings(args: &BuildArguments) -> Result<RegistrySettings, Usag
         push_retry: args.push_retry,
         download_retry: args.image_download_retry,
         ..RegistrySettings::default()
+    })
+}
+
+/// How files are read from the web, from the flags and the environment; of the secrets, those that are for a host.
+///
+/// # Errors
+/// A size that is none.
+pub fn fetch_settings(args: &BuildArguments, secrets: &[SecretSource]) -> Result<FetchSettings, UsageError> {
+    let mut private_hosts = args.private_hosts.clone();
+    let listed = env::get(env::LAYERWRIGHT_ALLOW_PRIVATE_HOSTS).unwrap_or_default();
+    private_hosts.extend(listed.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned));
+    let largest = &args.max_download_size;
+    let largest = size(largest).ok_or_else(|| usage("max-download-size", format!("{largest:?} is no size; want for instance 16g")))?;
+    let mut credentials = Credentials::default();
+    for secret in secrets {
+        credentials.secret(&secret.id, &secret.value);
+    }
+    Ok(FetchSettings {
+        private_hosts,
+        largest,
+        tries: args.image_download_retry.saturating_add(3),
+        credentials,
+        ..FetchSettings::default()
     })
 }
 

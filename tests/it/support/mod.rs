@@ -9,6 +9,7 @@ pub mod image;
 pub mod keywords;
 pub mod registry;
 pub mod rust;
+pub mod web;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -12,6 +12,7 @@ use crate::cli::{diagnostic, env, plugins, settings};
 use crate::context::{BuildContext, read_dockerfile};
 use crate::dockerfile::Source;
 use crate::export::{self, Outputs};
+use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
 use crate::progress::{Level, Reporter};
 use crate::registry::Client;
@@ -54,6 +55,7 @@ impl From<BuildError> for Stop {
 
 fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
+    let fetching = settings::fetch_settings(args, &settings.secrets)?;
     let outputs = settings::outputs(args)?;
     let mut registry = settings::registry_settings(args)?;
     let plugin_settings = plugins::plugin_settings(args)?;
@@ -70,6 +72,7 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     registry.content_cache = Some(store.blobs());
     let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
     let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
+    let fetcher = Fetcher::new(fetching, store.clone(), Arc::clone(&reporter));
     let (dockerfile, context) = inputs(args)?;
     let executor = executor(&settings, own_mounts, &store, reporter.as_ref());
     match &executor {
@@ -80,6 +83,7 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let deps = Arc::new(Deps {
         handlers,
         client,
+        fetcher,
         store,
         executor,
         reporter: Arc::clone(&reporter),
