@@ -29,7 +29,7 @@ pub(super) struct Web {
 }
 
 /// The `Authorization` header for a URL; the second argument is whether the operator named its host.
-pub(super) type Authorization = dyn Fn(&Url, bool) -> Result<Option<HeaderValue>, FetchError> + Send + Sync;
+pub(super) type Authorization<'a> = dyn Fn(&Url, bool) -> Result<Option<HeaderValue>, FetchError> + Send + Sync + 'a;
 
 /// What to send.
 pub(super) struct Ask<'a> {
@@ -39,7 +39,7 @@ pub(super) struct Ask<'a> {
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
     /// What to show to the host of a URL; asked again after each redirect.
-    pub(super) authorization: &'a Authorization,
+    pub(super) authorization: &'a Authorization<'a>,
 }
 
 /// An answer and where it came from in the end.
