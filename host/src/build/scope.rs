@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use crate::oci::Platform;
 
 /// The variables in force at a line of a Dockerfile, and the build arguments declared so far.
@@ -6,6 +8,8 @@ use crate::oci::Platform;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     variables: Vec<(String, String)>,
+    /// Where each variable stands among them.
+    places: HashMap<String, usize>,
     arguments: Vec<(String, Option<String>)>,
 }
 
@@ -22,14 +26,17 @@ impl Scope {
 
     /// The value of a variable; none where it is not set.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.places.get(name).and_then(|place| self.variables.get(*place)).map(|(_, value)| value.as_str())
     }
 
     /// Sets a variable; one that is there keeps its place.
     pub fn set(&mut self, name: &str, value: &str) {
-        match self.variables.iter_mut().find(|(n, _)| n == name) {
+        match self.places.get(name).and_then(|place| self.variables.get_mut(*place)) {
             Some((_, old)) => value.clone_into(old),
-            None => self.variables.push((name.to_owned(), value.to_owned())),
+            None => {
+                self.places.insert(name.to_owned(), self.variables.len());
+                self.variables.push((name.to_owned(), value.to_owned()));
+            }
         }
     }
 

@@ -154,6 +154,9 @@ pub enum ParseErrorKind {
     /// A trigger of more or less than one instruction.
     #[error("an ONBUILD trigger is one instruction, not {0}")]
     TriggerCount(usize),
+    /// More instructions than anybody writes by hand.
+    #[error("the file has more than {0} instructions")]
+    TooManyInstructions(usize),
     /// So many errors that the rest is left out.
     #[error("too many errors, the rest of the file is not checked")]
     TooManyErrors,

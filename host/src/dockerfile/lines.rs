@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use super::error::ParseErrorKind;
 use super::instruction::Heredoc;
-use super::source::Span;
+use super::source::{Span, cut, printable};
 
 /// The longest physical line, in bytes without its end.
 const MAX_LINE: usize = 65_535;
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
             }
             heredoc.content.push_str(line);
         }
-        Err(ParseErrorKind::UnterminatedHeredoc(super::source::cut(&heredoc.name)))
+        Err(ParseErrorKind::UnterminatedHeredoc(cut(&printable(&heredoc.name))))
     }
 }
 

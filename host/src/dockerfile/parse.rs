@@ -10,6 +10,9 @@ use super::source::{Source, Span, cut, printable};
 
 /// How many errors are reported at once.
 const MAX_ERRORS: usize = 50;
+/// How many instructions a file may have. Each is handed to its handler with all variables in force: the work grows with the square of
+/// their number.
+const MAX_INSTRUCTIONS: usize = 10_000;
 
 /// A Dockerfile without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +128,10 @@ pub fn parse_syntax(source: &Source, keywords: &Keywords) -> Syntactic {
                 break;
             }
         };
+        if result.instructions.len() == MAX_INSTRUCTIONS {
+            result.errors.push(ParseError { kind: ParseErrorKind::TooManyInstructions(MAX_INSTRUCTIONS), span: line.span() });
+            break;
+        }
         if line.blank_inside {
             let message = format!("empty continuation line found in: {}", cut(&printable(&line.text)));
             result.warnings.push(Warning { message, span: line.span() });

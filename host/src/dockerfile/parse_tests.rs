@@ -137,6 +137,7 @@ fn hostile_text_is_read_or_refused_quickly() {
         ("comments", "#a\n".repeat(mib / 3)),
         ("directives", "# syntax=a\n".repeat(mib / 11)),
         ("stages", "FROM a\n".repeat(mib / 7)),
+        ("instructions", format!("FROM a\n{}", "ENV a=b\n".repeat(mib / 9))),
         ("one line", "a".repeat(mib)),
         ("nul", "\0\n".repeat(mib / 2)),
     ] {
@@ -145,4 +146,25 @@ fn hostile_text_is_read_or_refused_quickly() {
         // Unoptimised code on a busy machine.
         assert!(start.elapsed().as_secs() < 10, "{name}: {:?}", start.elapsed());
     }
+}
+
+#[test]
+fn messages_hold_no_control_characters() {
+    for text in [
+        "FROM a\nRUN <<e\u{8}E\n",
+        "FROM a\nK\u{7}EYWORD x\n",
+        "FROM a AS \u{1b}[2J\n",
+        "FROM a\nCOPY --\u{1b}x=1 a b\n",
+        "FROM a\nENV \u{1}\n",
+    ] {
+        let errors = parse(&Source::new("D", text), &keywords()).unwrap_err();
+        assert!(!errors.to_string().chars().any(char::is_control), "{errors:?}");
+    }
+}
+
+#[test]
+fn the_number_of_instructions_is_bounded() {
+    let text = |count: usize| format!("FROM a\n{}", "ENV a=b\n".repeat(count - 1));
+    assert_eq!(file(&text(10_000)).stages[0].instructions.len(), 9_999);
+    assert_eq!(errors(&text(10_001)), ["10001: the file has more than 10000 instructions"]);
 }
