@@ -18,6 +18,7 @@ mod downloads;
 mod errors;
 mod golden;
 mod ignore_conformance;
+mod isolation_rootless;
 mod memory;
 mod parser_conformance;
 mod plugin_example;

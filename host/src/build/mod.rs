@@ -48,12 +48,21 @@ pub struct Deps {
     pub store: Store,
     /// Who runs commands; none where the place allows no sandbox, with the reason.
     pub executor: Result<Arc<dyn Executor>, String>,
+    /// Where stages with commands have their files.
+    pub backend: Backend,
     /// Who hears of it.
     pub reporter: Arc<dyn Reporter>,
     /// The main build context.
     pub context: Arc<BuildContext>,
     /// The Dockerfile.
     pub dockerfile: Arc<Source>,
+}
+
+/// Where the files of a stage are while commands run in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Stacked with overlayfs.
+    Overlay,
 }
 
 /// Builds the target stage.

@@ -43,6 +43,16 @@ pub enum Isolation {
     None,
 }
 
+impl std::fmt::Display for Isolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Overlay => "overlay",
+            Self::None => "none",
+        })
+    }
+}
+
 /// A source of files, or of a base, with a name of the user's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod diagnostic;
 mod env;
+mod isolation;
 mod plugins;
 mod report;
 mod settings;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{FileType, Mode, Stat, Timespec, Timestamps};
 
-use super::xattr;
+use super::{owner, xattr};
 
 /// What kind of thing a name stands for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -153,8 +153,8 @@ pub struct Attributes {
 pub fn set_attributes(file: impl AsFd, attributes: &Attributes) -> io::Result<()> {
     let fd = file.as_fd();
     // In this order: a new owner takes set-id bits and capabilities away.
-    if let Some((uid, gid)) = attributes.owner {
-        rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    if let Some(owner) = attributes.owner {
+        owner::set_on(fd, owner)?;
     }
     if let Some(mode) = attributes.mode {
         rustix::fs::fchmod(fd, Mode::from_raw_mode(mode & 0o7777))?;

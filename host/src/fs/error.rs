@@ -19,6 +19,11 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
+
+    /// Whether nothing was tried because the path is to be left alone.
+    pub fn is_guarded(&self) -> bool {
+        self.source.get_ref().is_some_and(|inner| inner.is::<super::guard::Guarded>())
+    }
 }
 
 /// A path for people: quoted, controls and invalid UTF-8 escaped, cut where it is very long.

@@ -8,6 +8,8 @@
 
 mod entry;
 mod error;
+mod guard;
+mod owner;
 mod resolve;
 mod walk;
 mod write;
@@ -22,11 +24,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 pub use entry::{Attributes, DirEntry, Kind, Metadata, Time, Xattrs, set_attributes};
 pub use error::{Error, Shown};
+pub use guard::Guard;
+pub use owner::{in_user_namespace, is_bookkeeping, limited_ids};
 pub use walk::{Walk, WalkEntry};
 pub use write::MadeDirs;
 
@@ -46,6 +51,8 @@ pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
     resolver: Resolver,
+    /// What is left alone.
+    guard: Option<Arc<Guard>>,
 }
 
 impl Root {
@@ -59,7 +66,14 @@ impl Root {
 
     fn from_fd(fd: OwnedFd, path: PathBuf) -> Self {
         let resolver = Resolver::for_root(fd.as_fd());
-        Self { fd, path, resolver }
+        Self { fd, path, resolver, guard: None }
+    }
+
+    /// The root with paths in it that nothing is done to, and nothing is read of; what is tried is an error that says so
+    /// ([`Error::is_guarded`]). Walks see them.
+    #[must_use]
+    pub fn guarded(self, guard: Guard) -> Self {
+        Self { guard: Some(Arc::new(guard)), ..self }
     }
 
     /// Where the root lies on the host, for messages and for mounts.
@@ -70,7 +84,7 @@ impl Root {
     /// Another root over the same directory.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = self.fd.try_clone().at("open the directory", &self.path)?;
-        Ok(Self::from_fd(fd, self.path.clone()))
+        Ok(Self { guard: self.guard.clone(), ..Self::from_fd(fd, self.path.clone()) })
     }
 
     /// A directory below as a root of its own: links in it can then no longer lead to its siblings.
@@ -78,7 +92,7 @@ impl Root {
         let path = path.as_ref();
         let fd = self.resolver.directory(self.fd(), path).at("open the directory", path)?;
         let fd = fd.as_fd().try_clone_to_owned().at("open the directory", path)?;
-        Ok(Self::from_fd(fd, self.path.join(path.strip_prefix("/").unwrap_or(path))))
+        Ok(Self { guard: self.guard.clone(), ..Self::from_fd(fd, self.path.join(path.strip_prefix("/").unwrap_or(path))) })
     }
 
     /// Drops the directories that are kept open; to be called after others have moved directories.
@@ -92,7 +106,11 @@ impl Root {
 
     /// The parent directory, every link in its path followed, and the last name, which is not.
     fn place(&self, path: &Path) -> io::Result<Place> {
-        self.resolver.place(self.fd(), path)
+        let place = self.resolver.place(self.fd(), path)?;
+        if let Some(guard) = &self.guard {
+            guard.check(place.dir(), place.name())?;
+        }
+        Ok(place)
     }
 
     /// What is at a path; a link is not followed. None where nothing is, or where a parent is missing or no directory.
@@ -101,15 +119,25 @@ impl Root {
         absent_is_none(self.try_stat(path)).at("stat", path)
     }
 
+    /// Opens what a path leads to, links followed.
+    fn open_followed(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let fd = self.resolver.open(self.fd(), path, flags)?;
+        if let Some(guard) = &self.guard {
+            guard.check(fd.as_fd(), std::ffi::OsStr::new(""))?;
+        }
+        Ok(fd)
+    }
+
     fn try_stat(&self, path: &Path) -> io::Result<Metadata> {
         let place = self.place(path)?;
-        Ok(rustix::fs::statat(place.dir(), place.name(), AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH)?.into())
+        let found = rustix::fs::statat(place.dir(), place.name(), AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH)?;
+        Ok(owner::complete(found.into(), place.dir(), place.name()))
     }
 
     /// What is at a path, links followed within the root. None where nothing is, a dangling link included.
     pub fn stat_follow(&self, path: impl AsRef<Path>) -> Result<Option<Metadata>> {
         let path = path.as_ref();
-        let found = self.resolver.open(self.fd(), path, OFlags::PATH);
+        let found = self.open_followed(path, OFlags::PATH);
         absent_is_none(found.and_then(|fd| Ok(rustix::fs::fstat(fd)?.into()))).at("stat", path)
     }
 
@@ -128,7 +156,7 @@ impl Root {
     pub fn read_dir(&self, path: impl AsRef<Path>) -> Result<Vec<DirEntry>> {
         let path = path.as_ref();
         let read = || {
-            let fd = self.resolver.open(self.fd(), path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let fd = self.open_followed(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
             walk::list(fd.as_fd())
         };
         read().at("read the directory", path)
@@ -150,7 +178,7 @@ impl Root {
         let path = path.as_ref();
         let open = || {
             // First only its place: opening a device or a FIFO has effects.
-            let found = self.resolver.open(self.fd(), path, OFlags::PATH)?;
+            let found = self.open_followed(path, OFlags::PATH)?;
             only_regular(found.as_fd())?;
             regular(self.resolver.open(self.fd(), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?)
         };

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::At as _;
-use super::{DirEntry, Kind, Metadata, Result, Xattrs, open_regular, resolve, xattr};
+use super::{DirEntry, Kind, Metadata, Result, Xattrs, open_regular, owner, resolve, xattr};
 
 /// Directories held open on the way down; those above are reopened, and checked, on the way up.
 const HELD: usize = 64;
@@ -143,7 +143,7 @@ impl Walk {
         self.path.push(&entry.name);
         let dir = self.descent.here().at("stat", &self.path)?;
         let stat = rustix::fs::statat(dir, &entry.name, AtFlags::SYMLINK_NOFOLLOW).at("stat", &self.path)?;
-        let metadata = Metadata::from(stat);
+        let metadata = owner::complete(stat.into(), dir, &entry.name);
         if metadata.kind == Kind::Directory {
             self.pending = Some(entry.name.clone());
         }

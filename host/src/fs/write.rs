@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::At as _;
 use super::resolve::{MOST_LINKS, Place, link_target, put_in_front};
-use super::{Attributes, Kind, Metadata, Result, Root, Time, walk, xattr};
+use super::{Attributes, Kind, Metadata, Result, Root, Time, owner, walk, xattr};
 
 /// What [`Root::make_dirs`] found and made.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -147,7 +147,11 @@ impl Root {
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
                 other => other?,
             };
-            match walk::remove(place.dir(), place.name()) {
+            let removed = match &self.guard {
+                Some(guard) => guard.remove(place.dir(), place.name()),
+                None => walk::remove(place.dir(), place.name()),
+            };
+            match removed {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,
             }
@@ -161,7 +165,11 @@ impl Root {
     pub fn clear(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let fd = self.resolver.open(self.fd(), path, OFlags::RDONLY | OFlags::DIRECTORY);
-        let done = fd.and_then(walk::clear).at("empty the directory", path);
+        let clear = |fd| match &self.guard {
+            Some(guard) => guard.clear(fd),
+            None => walk::clear(fd),
+        };
+        let done = fd.and_then(clear).at("empty the directory", path);
         self.forget();
         done
     }
@@ -171,6 +179,9 @@ impl Root {
         let rename = || {
             let old = self.new_place(from.as_ref())?;
             let new = self.new_place(to.as_ref())?;
+            if let Some(guard) = &self.guard {
+                guard.check_below(old.dir(), old.name())?;
+            }
             Ok::<_, io::Error>(rustix::fs::renameat(old.dir(), old.name(), new.dir(), new.name())?)
         };
         let done = rename().at("rename", from.as_ref());
@@ -220,9 +231,8 @@ fn kind_at(place: &Place) -> io::Result<Option<Kind>> {
 
 fn set_attributes_at(place: &Place, attributes: &Attributes) -> io::Result<()> {
     let (dir, name) = (place.dir(), place.name());
-    let this_one = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-    if let Some((uid, gid)) = attributes.owner {
-        rustix::fs::chownat(dir, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), this_one)?;
+    if let Some(owner) = attributes.owner {
+        owner::set_at(dir, name, owner)?;
     }
     if let Some(mode) = attributes.mode {
         set_mode_at(dir, name, mode)?;

@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::entries::{Entries, EntryKind, EntryMeta, LayerDigests, Limits, ReadError, with_entries};
-use super::whiteout::{self, Marker, OPAQUE_XATTR, is_device};
+use super::whiteout::{self, Marker, is_device, opaque_xattr};
 use crate::fs::{self, Attributes, Kind, Metadata, Root, Shown, Time};
 use crate::oci::DiffId;
 
@@ -110,7 +110,11 @@ pub fn extract(layer: impl Read + Send, root: &Root, options: &ExtractOptions<'_
     };
     let digests = with_entries(layer, &options.limits, |entries| {
         while let Some(meta) = entries.next_entry()? {
-            extractor.entry(&meta, entries)?;
+            match extractor.entry(&meta, entries) {
+                // Somebody else's, mounted here perhaps: the image has it, the tree does not.
+                Err(ExtractError::Entry { source, .. }) if source.is_guarded() => extractor.left_out += 1,
+                done => done?,
+            }
         }
         extractor.finish()
     })?;
@@ -298,11 +302,11 @@ impl Extractor<'_> {
     }
 
     fn hide_below(&self, directory: &Path) -> Done {
-        self.at(directory, self.root.set_xattr(directory, OPAQUE_XATTR, b"y"))
+        self.at(directory, self.root.set_xattr(directory, opaque_xattr(), b"y"))
     }
 
     fn is_opaque(&self, directory: &Path) -> Done<bool> {
-        match self.root.xattr(directory, OPAQUE_XATTR) {
+        match self.root.xattr(directory, opaque_xattr()) {
             Ok(value) => Ok(value.as_deref() == Some(b"y")),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
             Err(source) => Err(ExtractError::Entry { entry: directory.to_owned(), source }),

@@ -14,7 +14,9 @@ const META_PREFIX: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// The extended attribute by which overlayfs knows a directory that hides the one below it; its value is `y`.
-pub const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub fn opaque_xattr() -> &'static str {
+    if crate::fs::in_user_namespace() { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
+}
 
 /// What the name of an entry says.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,5 +7,8 @@ pub mod layered;
 pub mod list;
 pub mod overlay;
 pub mod owner;
+pub mod scan;
 pub mod store;
+
 pub mod tree;
+pub mod unpacked;

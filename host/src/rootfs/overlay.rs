@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::store::{Store, StoreError, TemporaryDirectory};
 use crate::fs::{self, Attributes, Root, Shown};
 use crate::layer::extract::Lowers;
-use crate::layer::whiteout::OPAQUE_XATTR;
+use crate::layer::whiteout::opaque_xattr;
 use crate::layer::{CreateError, LayerOptions, LayerWriter, NewLayer};
 use mount::{MOST_LAYERS, Mounted, Stack, Upper};
 
@@ -99,6 +99,19 @@ impl OverlayRootFs {
         let root = Root::open(probe.merged()?)?;
         root.make_dir("probe", 0o755)?;
         Ok(root.remove("probe")?)
+    }
+
+    /// The store as it can be stacked here: where its own filesystem cannot be (an overlay cannot hold another one's changes), files
+    /// are unpacked into memory, which this process alone sees and which is gone with it. That is said in the second value.
+    pub fn fit(store: &Store) -> Result<(Store, bool)> {
+        let Err(refused) = Self::probe(store) else { return Ok((store.clone(), false)) };
+        let memory = store.path().join("memory");
+        if std::fs::create_dir_all(&memory).is_err() || mount::memory(&memory).is_err() {
+            return Err(refused);
+        }
+        let store = store.unpacking_in(&memory)?;
+        Self::probe(&store).map_err(|_| refused)?;
+        Ok((store, true))
     }
 
     /// Where the current step finds the files, mounted and writable. The first call of a step mounts.
@@ -215,7 +228,7 @@ impl OverlayRootFs {
         self.lowers = all.iter().enumerate().filter(|(at, path)| last(*at, path)).map(|(_, path)| path.clone()).collect();
         for at in (1..self.lowers.len()).rev() {
             let Some(path) = self.lowers.get(at) else { break };
-            if Root::open(path)?.xattr("", OPAQUE_XATTR)?.as_deref() == Some(b"y") {
+            if Root::open(path)?.xattr("", opaque_xattr())?.as_deref() == Some(b"y") {
                 self.lowers.drain(..at);
                 break;
             }

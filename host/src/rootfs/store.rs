@@ -4,6 +4,7 @@
 //! blobs/sha256/HEX     as pulled or made, complete and verified
 //! layers/HEX/fs        a layer that stands for itself, by diff-id, in the form that overlayfs stacks
 //! layers/chain-HEX/fs  a layer that was completed from those below it, by chain-id
+//! layers-user…/        the same in a user namespace, where the form is another; by the ids that it maps
 //! tmp/PID-N/           work of one process, which holds a lock on tmp/PID-N/lock while it lives
 //! locks/               one file for each layer being unpacked
 //! ```
@@ -82,7 +83,11 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Clone, Debug)]
 pub struct Store {
     path: PathBuf,
+    /// Where unpacked layers are.
+    layers: PathBuf,
     session: Arc<Session>,
+    /// This process's part of the filesystem that `layers` is on.
+    work: Arc<Session>,
 }
 
 /// This process's part of `tmp`.
@@ -98,12 +103,18 @@ impl Store {
     /// Opens a store, making it (mode 0700) where it is not there yet, and removes what dead processes have left.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = std::path::absolute(path.into()).map_err(|error| failed("find", Path::new("."))(error))?;
-        for part in ["blobs/sha256", "layers", "locks", "tmp"] {
-            let part = path.join(part);
-            DirBuilder::new().recursive(true).mode(0o700).create(&part).map_err(failed("make the directory", &part))?;
-        }
-        let session = Session::start(&path)?;
-        Ok(Self { path, session: Arc::new(session) })
+        let layers = layers_directory();
+        make_directories(&path, &["blobs/sha256", &layers, "locks", "tmp"])?;
+        let session = Arc::new(Session::start(&path)?);
+        Ok(Self { layers: path.join(layers), path, work: Arc::clone(&session), session })
+    }
+
+    /// The same store with unpacked files in another directory, for instance because they need another filesystem.
+    pub fn unpacking_in(&self, directory: &Path) -> Result<Self> {
+        let layers = layers_directory();
+        make_directories(directory, &[&layers, "locks", "tmp"])?;
+        let work = Arc::new(Session::start(directory)?);
+        Ok(Self { layers: directory.join(layers), work, ..self.clone() })
     }
 
     /// Where a blob lies or would lie.
@@ -148,16 +159,16 @@ impl Store {
         BlobWriter::new(self)
     }
 
-    /// A directory for work on the store's filesystem, empty, removed when the value is dropped.
+    /// A directory for work on the filesystem of unpacked layers, empty, removed when the value is dropped.
     pub fn temporary_directory(&self) -> Result<TemporaryDirectory> {
-        let path = self.temporary_path();
+        let path = self.work.fresh();
         DirBuilder::new().mode(0o700).create(&path).map_err(failed("make the directory", &path))?;
-        Ok(TemporaryDirectory { path: Some(path), _session: Arc::clone(&self.session) })
+        Ok(TemporaryDirectory { path: Some(path), _session: Arc::clone(&self.work) })
     }
 
     /// A path for work on the store's filesystem at which nothing is yet. It goes away with this process.
     pub fn temporary_path(&self) -> PathBuf {
-        self.session.path.join(self.session.next.fetch_add(1, Ordering::Relaxed).to_string())
+        self.session.fresh()
     }
 
     /// Waits until no other thread or process has this name locked.
@@ -167,6 +178,11 @@ impl Store {
 }
 
 impl Session {
+    /// A path at which nothing is yet.
+    fn fresh(&self) -> PathBuf {
+        self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
     fn start(store: &Path) -> Result<Self> {
         let tmp = store.join("tmp");
         // While this is held nobody takes a session that is just being made for a dead one.
@@ -193,6 +209,23 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         remove_tree(&self.path);
+    }
+}
+
+fn make_directories(path: &Path, parts: &[&str]) -> Result<()> {
+    for part in parts {
+        let part = path.join(part);
+        DirBuilder::new().recursive(true).mode(0o700).create(&part).map_err(failed("make the directory", &part))?;
+    }
+    Ok(())
+}
+
+/// Owners and marks of removal are written differently where other ids exist: such layers are kept apart.
+fn layers_directory() -> String {
+    match fs::limited_ids() {
+        _ if !fs::in_user_namespace() => "layers".to_owned(),
+        None => "layers-user".to_owned(),
+        Some(ids) => format!("layers-user-{}", Digest::of(ids.as_bytes()).hex().get(..12).unwrap_or_default()),
     }
 }
 

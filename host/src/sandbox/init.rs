@@ -238,14 +238,29 @@ fn give_up(spec: &RunSpec, identity: &Identity, stdin: OwnedFd, filter: Option<&
     }
     let groups: Vec<_> = identity.groups.iter().map(|group| rustix::fs::Gid::from_raw(*group)).collect();
     let (uid, gid) = (rustix::fs::Uid::from_raw(identity.uid), rustix::fs::Gid::from_raw(identity.gid));
-    rustix::thread::set_thread_groups(&groups).doing(rights)?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid).doing(rights)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).doing(rights)?;
+    match rustix::thread::set_thread_groups(&groups) {
+        // With a single id there is no other group that could be left or entered.
+        Err(Errno::PERM | Errno::INVAL) if crate::fs::limited_ids().is_some() && identity.uid == 0 && identity.gid == 0 => {}
+        done => done.map_err(|error| not_mapped(identity, error))?,
+    }
+    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(|error| not_mapped(identity, error))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(|error| not_mapped(identity, error))?;
     if !spec.privileged {
         // For a user other than root nothing was left by the change of users, and this changes nothing.
         capabilities::keep(spec.capabilities).doing(rights)?;
     }
     Ok(())
+}
+
+/// Why a process cannot become that user.
+fn not_mapped(identity: &Identity, error: Errno) -> Failure {
+    let Identity { uid, gid, .. } = identity;
+    match crate::fs::limited_ids() {
+        Some(_) => Failure::user(format!(
+            "user {uid}:{gid} does not exist in the builder's user namespace; give the builder's user subordinate ids in /etc/subuid and /etc/subgid that reach so far"
+        )),
+        None => Failure::setup(format!("give up rights: {error}")),
+    }
 }
 
 /// Becomes the command.

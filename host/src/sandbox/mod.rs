@@ -6,12 +6,15 @@
 //! with Docker's default capabilities and seccomp profile, and reaps whatever the command leaves behind. When it ends,
 //! the kernel ends everything else in the namespace, so no step leaves a process.
 //!
-//! What is deliberately absent: user namespaces, resource limits, AppArmor and SELinux labels. Nothing here prints or
+//! Without privileges the builder first moves into a user namespace ([`enter_user_namespace`]) and is root there.
+//!
+//! What is deliberately absent: resource limits, AppArmor and SELinux labels. Nothing here prints or
 //! reads the environment.
 
 mod beneath;
 mod cancel;
 mod capabilities;
+mod enter;
 mod error;
 mod init;
 mod mounts;
@@ -27,9 +30,10 @@ pub mod users;
 
 pub use cancel::Cancel;
 pub use capabilities::DEFAULT_CAPABILITIES;
+pub use enter::{Ids, enter_private_mount_namespace, enter_user_namespace, rehearse};
 pub use error::SandboxError;
 pub use init::init_main;
-pub use namespaces::{Namespaces, enter_private_mount_namespace};
+pub use namespaces::Namespaces;
 pub use output::Stream;
 pub use spec::{MountKind, Network, RunSpec, SandboxMount};
 

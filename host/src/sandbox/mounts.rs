@@ -126,7 +126,11 @@ impl<'a> Assembly<'a> {
         // The devices are mounts of their own and stay what they are.
         let alone = Refuse { recursive: false, ..refusal(self.spec, false) };
         restrict(&dev.path(), alone).doing(|| "shut devices out of /dev".to_owned())?;
-        self.filesystem("devpts", "/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5")?;
+        let (flags, data) = (MountFlags::NOSUID | MountFlags::NOEXEC, "newinstance,ptmxmode=0666,mode=0620");
+        // Where there is no group of terminals to give them to, they stay root's.
+        if self.filesystem("devpts", "/dev/pts", flags, &format!("{data},gid=5")).is_err() {
+            self.filesystem("devpts", "/dev/pts", flags, data)?;
+        }
         let size = format!("mode=1777,size={}", self.spec.shm_size);
         self.filesystem("tmpfs", "/dev/shm", STRICT, &size)?;
         self.filesystem("mqueue", "/dev/mqueue", STRICT, "")

@@ -8,9 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use rustix::thread::UnshareFlags;
 
 use super::cancel::Cancel;
 use super::error::SandboxError;
@@ -18,35 +16,10 @@ use super::init::Order;
 use super::output::{Lines, Stream};
 use super::report::{self, Failure, Report};
 use super::spec::RunSpec;
-use super::{Executor, ExitStatus, INIT_ARGUMENT, capabilities, stubs, sys};
+use super::{Executor, ExitStatus, INIT_ARGUMENT, stubs};
 
 /// At once read from the command, in bytes.
 const CHUNK: usize = 64 << 10;
-
-/// Moves this process into a mount namespace of its own, so that nothing it mounts is seen outside or outlives it.
-///
-/// Has to be called while the process has one thread. Returns whether it was done; it is not without the privilege.
-///
-/// # Errors
-/// When the privilege is there and the kernel refuses for another reason.
-pub fn enter_private_mount_namespace() -> Result<bool, SandboxError> {
-    if !capabilities::may_administer() {
-        return Ok(false);
-    }
-    match sys::unshare(UnshareFlags::NEWNS) {
-        Ok(()) => {}
-        // A system call filter or a security module in the way.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS)) => {
-            return Ok(false);
-        }
-        Err(error) => return Err(SandboxError::io("make a mount namespace")(error)),
-    }
-    // What is unmounted outside goes away here as well; nothing goes the other way.
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
-        .map_err(io::Error::from)
-        .map_err(SandboxError::io("keep mounts to this process"))?;
-    Ok(true)
-}
 
 /// Runs commands in Linux namespaces, as an OCI runtime would.
 #[derive(Debug, Clone)]

@@ -91,6 +91,22 @@ pub fn resolve_group(wanted: &str, group: &[u8]) -> Result<u32, UserError> {
         .ok_or_else(|| UserError::UnknownGroup(wanted.to_owned()))
 }
 
+/// The subordinate ids of a user in `/etc/subuid` or `/etc/subgid`: first one and how many, in the order of the file.
+#[must_use]
+pub fn subordinate_ranges(file: &[u8], uid: u32, passwd: &[u8]) -> Vec<(u64, u64)> {
+    let number = uid.to_string();
+    let name = entries(passwd).find_map(|fields| {
+        let entry = PasswdEntry::read(&fields)?;
+        (entry.uid == uid).then_some(entry.name)
+    });
+    let range = |fields: Vec<&str>| {
+        let owner = *fields.first()?;
+        let count: u64 = fields.get(2)?.parse().ok()?;
+        ((owner == number || Some(owner) == name) && count > 0).then_some((fields.get(1)?.parse().ok()?, count))
+    };
+    entries(file).filter_map(range).collect()
+}
+
 struct PasswdEntry<'a> {
     name: &'a str,
     uid: u32,
@@ -160,6 +176,13 @@ mod tests {
             assert_eq!(who(&pair), Err(UserError::Range(large.to_owned())));
         }
         assert!(who("-1").is_err());
+    }
+
+    #[test]
+    fn subordinate_ids_go_by_name_or_number() {
+        let file = b"bob:100000:65536\n1001:300000:10\nal:1:1\nbob:x:1\nbob:5:0\n";
+        assert_eq!(subordinate_ranges(file, 1001, PASSWD), [(100_000, 65_536), (300_000, 10)]);
+        assert_eq!(subordinate_ranges(file, 7, PASSWD), []);
     }
 
     #[test]

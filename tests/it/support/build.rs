@@ -135,6 +135,19 @@ impl<'a> Build<'a> {
         self
     }
 
+    /// Gives the user of [`Build::by_user`] 65536 subordinate ids, for this build alone.
+    pub fn with_subordinate_ids(mut self) -> Self {
+        let id = self.before.get(2).expect("by_user comes first").to_string_lossy().into_owned();
+        let file = self.env.path(format!("subordinate.{}", unique()));
+        write(&file, format!("{id}:700000:65536\n"));
+        let script = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid && shift && exec \"$@\"";
+        let mut before = ["unshare", "--mount", "sh", "-c", script, "sh"].map(OsString::from).to_vec();
+        before.push(file.into());
+        before.append(&mut self.before);
+        self.before = before;
+        self
+    }
+
     /// Runs it to its end.
     pub fn finish(self) -> Finished {
         let usage = self.env.path(format!("usage.{}", unique()));

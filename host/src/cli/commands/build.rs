@@ -8,7 +8,7 @@ use crate::build::settings::{BuildSettings, Isolation};
 use crate::build::{Deps, Handlers, build};
 use crate::cli::args::{BuildArguments, Verbosity};
 use crate::cli::report::Terminal;
-use crate::cli::{diagnostic, env, plugins, settings};
+use crate::cli::{diagnostic, env, isolation, plugins, settings};
 use crate::context::{BuildContext, read_dockerfile};
 use crate::dockerfile::Source;
 use crate::export::{self, Outputs};
@@ -16,9 +16,6 @@ use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
 use crate::progress::{Level, Reporter};
 use crate::registry::Client;
-use crate::rootfs::overlay::OverlayRootFs;
-use crate::rootfs::store::Store;
-use crate::sandbox::{Executor, Namespaces, enter_private_mount_namespace};
 
 /// Builds, and says how it went.
 pub fn run(args: &BuildArguments) -> ExitCode {
@@ -61,31 +58,36 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let plugin_settings = plugins::plugin_settings(args)?;
     let reporter: Arc<dyn Reporter> = Arc::new(reporter(args.verbosity));
     // Before any thread exists: what is mounted from here on ends with this process, however it ends.
-    let own_mounts = settings.isolation != Isolation::None && enter_private_mount_namespace().unwrap_or(false);
+    let place = isolation::choose(settings.isolation, &store_path(args)?).map_err(|why| match settings.isolation {
+        Isolation::Auto | Isolation::None => BuildError::other(why),
+        asked => BuildError::other(format!("--isolation {asked}: {why}")),
+    })?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
     let _inside = runtime.enter();
     let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
     let handlers = Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?;
-    let store = Store::open(store_path(args)?).map_err(|e| BuildError::because("failed to open the store", e))?;
+    let store = place.store;
     registry.content_cache = Some(store.blobs());
     let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
     let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
     let fetcher = Fetcher::new(fetching, store.clone(), Arc::clone(&reporter));
     let (dockerfile, context) = inputs(args)?;
-    let executor = executor(&settings, own_mounts, &store, reporter.as_ref());
-    match &executor {
-        Ok(sandbox) => reporter.log(Level::Info, &format!("isolation: overlay, {}", sandbox.name())),
-        Err(why) if settings.isolation == Isolation::Overlay => return Err(BuildError::other(format!("--isolation overlay: {why}")).into()),
-        Err(why) => reporter.log(Level::Info, &format!("isolation: none, RUN is not possible: {why}")),
+    reporter.log(Level::Info, &place.summary);
+    for warning in &place.warnings {
+        reporter.log(Level::Warning, warning);
+    }
+    for note in &place.notes {
+        reporter.log(Level::Debug, note);
     }
     let deps = Arc::new(Deps {
         handlers,
         client,
         fetcher,
         store,
-        executor,
+        executor: place.executor,
+        backend: place.backend,
         reporter: Arc::clone(&reporter),
         context: Arc::new(context),
         dockerfile: Arc::new(dockerfile),
@@ -155,32 +157,4 @@ fn store_path(args: &BuildArguments) -> Result<std::path::PathBuf, BuildError> {
         hint: Some("set HOME, or name one with --store".to_owned()),
         source: None,
     })
-}
-
-/// Who runs commands here, or why nobody can.
-fn executor(settings: &BuildSettings, own_mounts: bool, store: &Store, reporter: &dyn Reporter) -> Result<Arc<dyn Executor>, String> {
-    if settings.isolation == Isolation::None {
-        return Err("--isolation none runs no command".to_owned());
-    }
-    if !own_mounts {
-        return Err("the overlay backend needs CAP_SYS_ADMIN for its mounts, and this process does not have it".to_owned());
-    }
-    if let Err(reason) = OverlayRootFs::probe(store) {
-        return Err(format!("overlayfs does not work in the store {}: {}", store.path().display(), chain(&reason)));
-    }
-    let sandbox = Namespaces::default();
-    match sandbox.probe() {
-        Ok(notes) => {
-            for note in notes {
-                reporter.log(Level::Debug, &note);
-            }
-            Ok(Arc::new(sandbox))
-        }
-        Err(reason) => Err(format!("the sandbox does not work here: {}", chain(&reason))),
-    }
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

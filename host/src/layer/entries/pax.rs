@@ -98,7 +98,7 @@ impl Records {
 /// keeps there.
 pub fn is_carried(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && !name.contains(&0))
+    name == b"security.capability" || (name.starts_with(b"user.") && !crate::fs::is_bookkeeping(name) && !name.contains(&0))
 }
 
 /// `LENGTH KEY=VALUE\n`, where the length counts itself: the key, the value and what follows.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::fs::{Kind, Metadata, Result, Root};
-use crate::layer::whiteout::{OPAQUE_XATTR, is_device};
+use crate::layer::whiteout::{is_device, opaque_xattr};
 
 /// More roots than this keep no directories open.
 const FEW: usize = 32;
@@ -55,7 +55,7 @@ fn hides(root: &Root, path: &Path) -> Result<bool> {
     for parent in path.ancestors().skip(1) {
         let Some(metadata) = root.stat(parent)? else { continue };
         // Every directory on the way may be the one that is opaque.
-        if metadata.kind != Kind::Directory || root.xattr(parent, OPAQUE_XATTR)?.as_deref() == Some(b"y") {
+        if metadata.kind != Kind::Directory || root.xattr(parent, opaque_xattr())?.as_deref() == Some(b"y") {
             return Ok(true);
         }
     }

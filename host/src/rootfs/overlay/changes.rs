@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::OverlayError;
@@ -10,10 +9,13 @@ use crate::fs::{Kind, Metadata, Root, WalkEntry, Xattrs};
 use crate::layer::LayerWriter;
 use crate::layer::entries::{EntryKind, EntryMeta, is_carried};
 use crate::layer::extract::Lowers;
-use crate::layer::whiteout::{OPAQUE_XATTR, is_device, is_reserved};
+use crate::layer::whiteout::{is_device, is_reserved, opaque_xattr};
+use crate::rootfs::scan::same_content;
 
 /// By this overlayfs knows what it has copied up.
-const ORIGIN_XATTR: &str = "trusted.overlay.origin";
+fn origin_xattr() -> &'static str {
+    if crate::fs::in_user_namespace() { "user.overlay.origin" } else { "trusted.overlay.origin" }
+}
 
 /// Writes the changes into a layer, parents first, sorted. Gives the paths that hold no change and went into no entry, to be
 /// taken out of the directory, children first.
@@ -63,7 +65,7 @@ impl Changes<'_> {
 
     fn directory(&mut self, entry: &WalkEntry<'_>, xattrs: Xattrs) -> Result<(), OverlayError> {
         let path = entry.path;
-        let opaque = xattrs.get(OsStr::new(OPAQUE_XATTR)).is_some_and(|value| value == b"y");
+        let opaque = xattrs.get(OsStr::new(opaque_xattr())).is_some_and(|value| value == b"y");
         let meta = meta(entry, xattrs, EntryKind::Directory);
         let below = self.below(path)?.filter(|(_, metadata)| metadata.kind == Kind::Directory);
         let hides = opaque && below.is_some();
@@ -91,7 +93,7 @@ impl Changes<'_> {
         let path = entry.path;
         let found = &entry.metadata;
         let id = (found.dev, found.ino);
-        let copied_up = xattrs.contains_key(OsStr::new(ORIGIN_XATTR));
+        let copied_up = xattrs.contains_key(OsStr::new(origin_xattr()));
         let kind = match found.kind {
             Kind::File => EntryKind::File,
             Kind::Symlink => EntryKind::Symlink(entry.read_link()?),
@@ -193,25 +195,9 @@ fn same(meta: &EntryMeta, below: &Metadata) -> bool {
     (meta.mode, meta.uid, meta.gid) == (below.mode, below.uid, below.gid)
 }
 
-fn same_content(mut one: impl Read, mut other: impl Read) -> io::Result<bool> {
-    let (mut here, mut there) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    loop {
-        let count = one.read(&mut here)?;
-        if count == 0 {
-            return Ok(other.read(&mut there)? == 0);
-        }
-        let there = there.get_mut(..count).unwrap_or_default();
-        match other.read_exact(there) {
-            Ok(()) if here.get(..count) == Some(there) => {}
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-            _ => return Ok(false),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::same_content;
+    use crate::rootfs::scan::same_content;
 
     #[test]
     fn content_is_compared_to_its_end() {

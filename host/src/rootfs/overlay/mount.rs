@@ -9,11 +9,21 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
 
+use crate::fs::in_user_namespace;
+
 /// As many layers as Linux stacks (OVL_MAX_STACK).
 pub(super) const MOST_LAYERS: usize = 500;
 /// Plain files and directories in the upper directory, that mean the same below another one: no index, no metadata-only
 /// copies, no renames by reference.
-const PLAIN: [(&str, &str); 3] = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow")];
+const PLAIN: [(&str, &str); 3] = [("redirect_dir", "nofollow"), ("index", "off"), ("metacopy", "off")];
+
+/// Marks in `user` extended attributes (Linux 5.11), the only ones in reach of a user namespace.
+const BY_USERS: &str = "userxattr";
+
+/// The option above implies that renames are not made by reference, and cannot be given together with the one that says so.
+fn plain() -> &'static [(&'static str, &'static str)] {
+    if in_user_namespace() { PLAIN.get(1..).unwrap_or_default() } else { &PLAIN }
+}
 
 /// Without this option (Linux 5.10) unmounting writes the whole disk back first, the unpacked base included. What is lost when
 /// the machine stops is not yet part of any image.
@@ -84,8 +94,11 @@ fn by_parts(stack: &Stack<'_>, at: &Path) -> Result<(), Errno> {
         set("workdir", work)?;
         rustix::mount::fsconfig_set_flag(fs, NO_SYNC)?;
     }
-    for (key, value) in PLAIN {
+    for &(key, value) in plain() {
         rustix::mount::fsconfig_set_string(fs, key, value)?;
+    }
+    if in_user_namespace() {
+        rustix::mount::fsconfig_set_flag(fs, BY_USERS)?;
     }
     rustix::mount::fsconfig_create(fs)?;
     let attributes = if stack.upper.is_some() { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
@@ -107,8 +120,11 @@ pub(super) fn by_string(stack: &Stack<'_>, at: &Path) -> io::Result<()> {
     if let Some(Upper { upper, work }) = stack.upper {
         options.push_str(&format!(",upperdir={},workdir={}", name(upper)?, name(work)?));
     }
-    for (key, value) in PLAIN {
+    for (key, value) in plain() {
         options.push_str(&format!(",{key}={value}"));
+    }
+    if in_user_namespace() {
+        options.push_str(&format!(",{BY_USERS}"));
     }
     let try_mount = |options: String, flags| -> io::Result<()> {
         let options = CString::new(options)?;
@@ -118,6 +134,11 @@ pub(super) fn by_string(stack: &Stack<'_>, at: &Path) -> io::Result<()> {
         return try_mount(options, MountFlags::RDONLY);
     }
     try_mount(format!("{options},{NO_SYNC}"), MountFlags::empty()).or_else(|_| try_mount(options, MountFlags::empty()))
+}
+
+/// Mounts a filesystem in memory.
+pub(super) fn memory(at: &Path) -> io::Result<()> {
+    Ok(rustix::mount::mount("layerwright", at, "tmpfs", MountFlags::NODEV, c"mode=700")?)
 }
 
 fn open_path(path: &Path) -> Result<OwnedFd, Errno> {

@@ -261,7 +261,7 @@ fn an_opaque_root_hides_all_below() {
             work
         };
         let (below, opaque, above) = (part("below"), part("opaque"), part("above"));
-        Root::open(opaque.path()).unwrap().set_xattr("", OPAQUE_XATTR, b"y").unwrap();
+        Root::open(opaque.path()).unwrap().set_xattr("", opaque_xattr(), b"y").unwrap();
         let lowers = [&below, &opaque, &above].map(|work| work.path().to_owned()).to_vec();
         let mut rootfs = OverlayRootFs::new(store.clone(), lowers).unwrap();
         let names: Vec<_> = rootfs.read_root().unwrap().read_dir("").unwrap().into_iter().map(|entry| entry.name).collect();

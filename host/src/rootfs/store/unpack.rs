@@ -88,14 +88,14 @@ impl Store {
 
     /// The files of a layer, if it is there, whole.
     pub(super) fn layer(&self, name: &str) -> Option<PathBuf> {
-        let path = self.path.join("layers").join(name);
+        let path = self.layers.join(name);
         path.join(DONE).is_file().then(|| path.join("fs"))
     }
 
     /// None where the layer cannot do without those below.
     fn unpack_alone(&self, layer: &LayerSource) -> Result<Option<PathBuf>> {
         let name = layer.diff_id.0.hex();
-        let needs_lowers = self.path.join("layers").join(format!("{name}.needs-lowers"));
+        let needs_lowers = self.layers.join(format!("{name}.needs-lowers"));
         if needs_lowers.exists() {
             return Ok(None);
         }
@@ -141,7 +141,7 @@ impl Store {
     fn keep(&self, work: TemporaryDirectory, name: &str) -> Result<PathBuf> {
         let done = work.path().join(DONE);
         File::create(&done).map_err(failed("create", &done))?;
-        let path = self.path.join("layers").join(name);
+        let path = self.layers.join(name);
         work.persist(&path).map_err(failed("create", &path))?;
         Ok(path.join("fs"))
     }

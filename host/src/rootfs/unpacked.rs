@@ -1,0 +1,174 @@
+//! A root filesystem unpacked into one directory, where nothing can be mounted: a directory of the store, or the very tree that the
+//! builder lives in. Changes are found by scanning.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use super::scan::{ScanError, Snapshot};
+use super::store::{LayerSource, Store, StoreError, TemporaryDirectory};
+use super::tree::ReadTree;
+use crate::fs::{self, Attributes, Guard, Root, Time};
+use crate::layer::entries::Limits;
+use crate::layer::extract::{ExtractError, ExtractMode, ExtractOptions, extract};
+use crate::layer::{CreateError, LayerOptions, LayerWriter, NewLayer};
+use crate::oci::DiffId;
+
+/// What a process finds there is the kernel's or the builder's, as if it were mounted: it is in no layer.
+const GENERATED: &[&str] = &["dev", "proc", "sys", "etc/resolv.conf", "etc/hosts"];
+
+/// Why an unpacked root filesystem cannot do something.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackedError {
+    /// A layer that cannot be unpacked.
+    #[error("cannot unpack layer {layer} into {}", fs::Shown(into))]
+    Unpack {
+        /// Its diff-id.
+        layer: DiffId,
+        /// Where to.
+        into: PathBuf,
+        /// Why.
+        source: ExtractError,
+    },
+    /// The blob of a layer.
+    #[error("cannot open {}: {source}", fs::Shown(path))]
+    Blob {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// What a step changed.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// Files within it.
+    #[error(transparent)]
+    Fs(#[from] fs::Error),
+    /// The store that it lies in.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The layer that a step makes.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+type Result<T> = std::result::Result<T, UnpackedError>;
+
+/// A tree that layers are unpacked into, one upon the other.
+#[derive(Debug)]
+pub struct UnpackedRootFs {
+    root: Root,
+    path: PathBuf,
+    /// Relative to the root: what is no part of the image's files.
+    skip: BTreeSet<PathBuf>,
+    /// What the tree holds, lowest first; none where nobody knows.
+    layers: Option<Vec<DiffId>>,
+    snapshot: Option<Snapshot>,
+    in_place: bool,
+    _directory: Option<TemporaryDirectory>,
+}
+
+impl UnpackedRootFs {
+    /// An empty directory of the store.
+    pub fn in_store(store: &Store) -> Result<Self> {
+        let directory = store.temporary_directory()?;
+        let top = Root::open(directory.path())?;
+        top.make_dir("fs", 0o755)?;
+        let path = directory.path().join("fs");
+        let skip = GENERATED.iter().map(PathBuf::from).collect();
+        let (layers, snapshot) = (Some(Vec::new()), None);
+        Ok(Self { root: Root::open(&path)?, path, skip, layers, snapshot, in_place: false, _directory: Some(directory) })
+    }
+
+    /// The tree that this process lives in. The guarded paths are left alone; everything else is removed when the first layer comes.
+    pub fn in_place(guard: Guard) -> Result<Self> {
+        let path = PathBuf::from("/");
+        let skip = guard.paths().iter().filter_map(|path| Some(path.strip_prefix("/").ok()?.to_owned())).collect();
+        let root = Root::open(&path)?.guarded(guard);
+        Ok(Self { root, path, skip, layers: None, snapshot: None, in_place: true, _directory: None })
+    }
+
+    /// Where the files are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files, without what is no part of the image.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Makes the tree what these layers are, lowest first, and remembers how it was. What it holds already is not unpacked again.
+    pub fn bring(&mut self, layers: &[LayerSource]) -> Result<()> {
+        let known = self
+            .layers
+            .take()
+            .filter(|known| known.len() <= layers.len() && known.iter().zip(layers).all(|(known, layer)| *known == layer.diff_id));
+        let mut held = match known {
+            Some(known) => known,
+            None => {
+                self.clean()?;
+                Vec::new()
+            }
+        };
+        if held.len() < layers.len() {
+            self.snapshot = None;
+        }
+        for layer in layers.get(held.len()..).unwrap_or_default() {
+            let blob = std::fs::File::open(&layer.blob).map_err(|source| UnpackedError::Blob { path: layer.blob.clone(), source })?;
+            let options = ExtractOptions { mode: ExtractMode::Merge, limits: Limits::default(), expected: Some(layer.diff_id) };
+            extract(blob, &self.root, &options).map_err(|source| UnpackedError::Unpack {
+                layer: layer.diff_id,
+                into: self.path.clone(),
+                source,
+            })?;
+            held.push(layer.diff_id);
+        }
+        if self.snapshot.is_none() {
+            self.root.forget();
+            let snapshot = Snapshot::take(self.root.as_fd(), &self.skip)?;
+            snapshot.settle();
+            self.snapshot = Some(snapshot);
+        }
+        self.layers = Some(held);
+        Ok(())
+    }
+
+    /// Says that a process, or someone else, is about to change the tree: where no layer comes of it, nobody knows what it holds.
+    pub fn begin(&mut self) -> Option<Vec<DiffId>> {
+        self.layers.take()
+    }
+
+    /// Makes a layer of what has changed since [`UnpackedRootFs::bring`]. Nothing may use the tree any more. `held` is what
+    /// [`UnpackedRootFs::begin`] gave, `original` has the files of those layers.
+    pub fn commit(&mut self, held: Option<Vec<DiffId>>, store: &Store, options: LayerOptions, original: &dyn ReadTree) -> Result<NewLayer> {
+        self.root.forget();
+        let before = self.snapshot.take().unwrap_or_default();
+        let after = Snapshot::take(self.root.as_fd(), &self.skip)?;
+        let mut layer = LayerWriter::create(store.temporary_path(), options)?;
+        after.write_changes(&before, &self.root, original, &mut layer)?;
+        let layer = store.keep_blob(layer.finish()?)?;
+        after.settle();
+        self.snapshot = Some(after);
+        self.layers = held.map(|mut held| {
+            held.push(layer.diff_id);
+            held
+        });
+        Ok(layer)
+    }
+
+    /// Removes everything but what is guarded.
+    pub fn clean(&mut self) -> Result<()> {
+        self.layers = None;
+        self.snapshot = None;
+        self.root.forget();
+        self.root.clear("/")?;
+        if !self.in_place {
+            // For layers that say nothing of the root itself.
+            let plain = Attributes { owner: Some((0, 0)), mode: Some(0o755), mtime: Some(Time::default()), ..Attributes::default() };
+            self.root.set_attributes("/", &plain)?;
+        }
+        self.layers = Some(Vec::new());
+        Ok(())
+    }
+}
