@@ -7,7 +7,7 @@ use crate::build::Backend;
 use crate::build::settings::Isolation;
 use crate::rootfs::overlay::OverlayRootFs;
 use crate::rootfs::store::Store;
-use crate::sandbox::{Executor, Ids, Namespaces, enter_private_mount_namespace, enter_user_namespace, rehearse};
+use crate::sandbox::{Executor, Ids, Mapped, Namespaces, enter_private_mount_namespace, enter_user_namespace, rehearse};
 
 /// What was found.
 pub struct Chosen {
@@ -77,14 +77,13 @@ fn overlay(store: &Path, refused: &mut Vec<String>) -> Result<Option<Chosen>, St
         refused.push(format!("overlay in a user namespace: {why}"));
         return Ok(None);
     }
-    let ids = enter_user_namespace().map_err(|error| chain(&error))?;
+    let Mapped { ids, why_no_more } = enter_user_namespace().map_err(|error| chain(&error))?;
     let mut warnings = Vec::new();
     if ids == Ids::Single {
-        warnings.push(
-            "there are no subordinate ids for this user, so RUN has root alone: it cannot change owners or users, and what it makes is root's; \
-             an administrator can add the user to /etc/subuid and /etc/subgid"
-                .to_owned(),
-        );
+        warnings.push(format!(
+            "there are no subordinate ids ({why_no_more}), so RUN has root alone: it cannot change owners or users, and what it makes is \
+             root's; an administrator can add the user to /etc/subuid and /etc/subgid"
+        ));
     }
     let word = match ids {
         Ids::All => "rootless with every id",

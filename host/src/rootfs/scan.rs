@@ -219,6 +219,9 @@ struct Todo {
     path: PathBuf,
 }
 
+/// A directory, the places and paths of the directories in it, and itself, open.
+type ReadDirectory = (Directory, Vec<(usize, PathBuf)>, OwnedFd);
+
 impl Scan<'_> {
     fn work(&self) -> Vec<(u32, Directory)> {
         let mut done = Vec::new();
@@ -261,8 +264,8 @@ impl Scan<'_> {
         done
     }
 
-    /// A directory, the directories in it, and itself, open. None where it is gone.
-    fn read(&self, todo: &Todo) -> io::Result<Option<(Directory, Vec<(usize, PathBuf)>, OwnedFd)>> {
+    /// None where it is gone.
+    fn read(&self, todo: &Todo) -> io::Result<Option<ReadDirectory>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = match (&todo.parent, todo.path.file_name()) {
             (Some(parent), Some(name)) => rustix::fs::openat(parent, name, flags, Mode::empty()),
@@ -334,11 +337,7 @@ fn look(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Entry, Errno> {
     .without_what_says_nothing())
 }
 
-#[expect(
-    clippy::useless_conversion,
-    clippy::unnecessary_fallible_conversions,
-    reason = "the widths of these fields differ between architectures"
-)]
+#[expect(clippy::useless_conversion, reason = "the widths of these fields differ between architectures")]
 fn look_without_birth(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Entry, Errno> {
     let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(Entry {

@@ -28,7 +28,7 @@ pub enum UnpackedError {
         /// Where to.
         into: PathBuf,
         /// Why.
-        source: ExtractError,
+        source: Box<ExtractError>,
     },
     /// The blob of a layer.
     #[error("cannot open {}: {source}", fs::Shown(path))]
@@ -120,7 +120,7 @@ impl UnpackedRootFs {
             extract(blob, &self.root, &options).map_err(|source| UnpackedError::Unpack {
                 layer: layer.diff_id,
                 into: self.path.clone(),
-                source,
+                source: Box::new(source),
             })?;
             held.push(layer.diff_id);
         }

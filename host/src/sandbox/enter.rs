@@ -28,6 +28,15 @@ pub enum Ids {
     Single,
 }
 
+/// The ids of a user namespace that was entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// What there is.
+    pub ids: Ids,
+    /// Why there is no more; empty where there could be none.
+    pub why_no_more: String,
+}
+
 /// Moves this process into a mount namespace of its own, so that nothing it mounts is seen outside or outlives it.
 ///
 /// Has to be called while the process has one thread. Returns whether it was done; it is not without the privilege.
@@ -57,7 +66,7 @@ pub fn enter_private_mount_namespace() -> Result<bool, SandboxError> {
 ///
 /// # Errors
 /// Why there can be no such namespace. The process may be in one that is of no use then: try in another process first.
-pub fn enter_user_namespace() -> Result<Ids, SandboxError> {
+pub fn enter_user_namespace() -> Result<Mapped, SandboxError> {
     let failed = |doing| move |error: rustix::io::Errno| SandboxError::io(doing)(error.into());
     let (ready, tell_ready) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("make a pipe"))?;
     let (answer, tell_answer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("make a pipe"))?;
@@ -66,7 +75,11 @@ pub fn enter_user_namespace() -> Result<Ids, SandboxError> {
     let mapper = match sys::fork().map_err(SandboxError::io("start a process"))? {
         Forked::Child => {
             drop((tell_ready, answer));
-            let said = if wait_for(ready) { wanted.map().map_or_else(|why| why, |ids| ids.word().to_owned()) } else { String::new() };
+            let said = if wait_for(ready) {
+                wanted.map().map_or_else(|why| why, |mapped| format!("{}\n{}", mapped.ids.word(), mapped.why_no_more))
+            } else {
+                String::new()
+            };
             let _ = std::fs::File::from(tell_answer).write_all(said.as_bytes());
             sys::exit_now(0)
         }
@@ -84,9 +97,10 @@ pub fn enter_user_namespace() -> Result<Ids, SandboxError> {
     }
     made.map_err(SandboxError::io("make a user namespace"))?;
     let said = said.map_err(SandboxError::io("map the ids of a user namespace"))?;
-    let ids = Ids::from_word(&said).ok_or(SandboxError::Setup(said))?;
+    let mapped = said.split_once('\n').and_then(|(word, why)| Some(Mapped { ids: Ids::from_word(word)?, why_no_more: why.to_owned() }));
+    let mapped = mapped.ok_or(SandboxError::Setup(said))?;
     keep_mounts()?;
-    Ok(ids)
+    Ok(mapped)
 }
 
 /// Carries out in a process of its own what may leave a process of no use, and says how it went there. The calling process has
@@ -171,17 +185,18 @@ impl Wanted {
     }
 
     /// Writes the maps, the best first.
-    fn map(&self) -> Result<Ids, String> {
+    fn map(&self) -> Result<Mapped, String> {
         let mut why = String::new();
+        let got = |ids, why: &str| Ok(Mapped { ids, why_no_more: why.replace('\n', " ") });
         if self.may_set_ids {
             let [uids, gids] = self.maps.each_ref().map(|map| identity(map));
             match self.write("gid_map", &gids).and_then(|()| self.write("uid_map", &uids)) {
-                Ok(()) => return Ok(Ids::All),
+                Ok(()) => return got(Ids::All, ""),
                 Err(error) => why = format!("every id: {error}; "),
             }
         }
         match self.subordinate() {
-            Ok(()) => return Ok(Ids::Subordinate),
+            Ok(()) => return got(Ids::Subordinate, &why),
             Err(error) => why.push_str(&error),
         }
         // The kernel wants this first, so that nobody leaves a group that denies something.
@@ -189,7 +204,7 @@ impl Wanted {
             .and_then(|()| self.write("gid_map", &format!("0 {} 1\n", self.gid)))
             .and_then(|()| self.write("uid_map", &format!("0 {} 1\n", self.uid)));
         single.map_err(|error| format!("the ids of a user namespace cannot be mapped: {why}; a single id: {error}"))?;
-        Ok(Ids::Single)
+        got(Ids::Single, &why)
     }
 
     fn write(&self, file: &str, map: &str) -> io::Result<()> {

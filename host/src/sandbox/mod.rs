@@ -30,7 +30,7 @@ pub mod users;
 
 pub use cancel::Cancel;
 pub use capabilities::DEFAULT_CAPABILITIES;
-pub use enter::{Ids, enter_private_mount_namespace, enter_user_namespace, rehearse};
+pub use enter::{Ids, Mapped, enter_private_mount_namespace, enter_user_namespace, rehearse};
 pub use error::SandboxError;
 pub use init::init_main;
 pub use namespaces::Namespaces;

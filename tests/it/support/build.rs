@@ -140,9 +140,13 @@ impl<'a> Build<'a> {
         let id = self.before.get(2).expect("by_user comes first").to_string_lossy().into_owned();
         let file = self.env.path(format!("subordinate.{}", unique()));
         write(&file, format!("{id}:700000:65536\n"));
-        let script = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid && shift && exec \"$@\"";
+        // The helper that maps them asks for the user's name as well.
+        let accounts = self.env.path(format!("accounts.{}", unique()));
+        let known = fs::read_to_string("/etc/passwd").expect("the accounts can be read");
+        write(&accounts, format!("{known}layerwright-it:x:{id}:{id}::/:/bin/sh\n"));
+        let script = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid && mount --bind \"$2\" /etc/passwd && shift 2 && exec \"$@\"";
         let mut before = ["unshare", "--mount", "sh", "-c", script, "sh"].map(OsString::from).to_vec();
-        before.push(file.into());
+        before.extend([file.into(), accounts.into()]);
         before.append(&mut self.before);
         self.before = before;
         self
