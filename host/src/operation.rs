@@ -105,6 +105,7 @@ pub enum Source {
         revision: Option<String>,
         directory: Option<String>,
         keep_git_dir: bool,
+        submodules: bool,
         checksum: Option<String>,
     },
     Inline(Vec<InlineFile>),

@@ -10,14 +10,14 @@ use crate::support::rust::{files, tokens};
 const MAY_NAME: &str = "
     oci progress dockerfile fs operation:
     image:     oci
-    context:   fs
+    context:   fs layer
     graph:     oci dockerfile
     layer:     oci fs image
     sandbox:   fs operation
     rootfs:    oci fs image context layer operation sandbox
     registry:  oci image progress
     export:    oci fs image registry progress
-    fetch:     oci fs progress rootfs
+    fetch:     oci fs progress context layer rootfs
     build:     oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch
     plugin:    oci progress dockerfile operation fs context registry build
     cli:       oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch build plugin

@@ -14,6 +14,7 @@ mod build_stages;
 mod build_unprivileged;
 mod chmod_conformance;
 mod cli;
+mod contexts;
 mod downloads;
 mod errors;
 mod golden;

@@ -7,7 +7,7 @@ use super::handler::{HandlerArguments, HandlerError, HandlerHeredoc, HandlerInpu
 use super::scope::Scope;
 use crate::dockerfile::{Arguments, Instruction, Keywords, Span, expand_instruction, expand_word};
 use crate::oci::{History, ImageConfig, Platform};
-use crate::operation::Operation;
+use crate::operation::{Copy, Operation, Ownership, Source};
 
 /// The handlers by the keywords that they claim.
 pub struct Handlers {
@@ -194,6 +194,25 @@ impl Lowering {
             ..History::default()
         };
         Step { span: instruction.span.clone(), text, tasks, history }
+    }
+
+    /// The step that makes files of a named context the first layer of a stage.
+    pub fn copy_all(&self, from: &Instruction, name: &str) -> Step {
+        let copy = Copy {
+            from: Source::Context(name.to_owned()),
+            paths: vec![".".to_owned()],
+            exclude: Vec::new(),
+            destination: "/".to_owned(),
+            ownership: Ownership::default(),
+            unpack: false,
+            parents: false,
+            independent: false,
+        };
+        let text = format!("COPY --from={name} . /");
+        let task = Task { operation: Operation::Copy(copy), env: Arc::new(Vec::new()), user: String::new(), working_dir: "/".to_owned() };
+        let created_by = Some(format!("{text} # buildkit"));
+        let history = History { created_by, comment: Some("layerwright".to_owned()), ..History::default() };
+        Step { span: from.span.clone(), text, tasks: vec![task], history }
     }
 
     /// ARG: the command line's value, else the default, else the global scope's.

@@ -121,11 +121,14 @@ fn resolve(
         return Err(Failure::new(format!("base name ({}) should not be blank", from.image))
             .hint("declare the argument before the first FROM, or give it with --build-arg"));
     }
-    let context =
-        |name: &str| settings.build_contexts.iter().any(|(n, c)| n.eq_ignore_ascii_case(name) && !matches!(c, NamedContext::Directory(_)));
+    let context = |name: &str| settings.named_context(name, &platform).is_some();
+    let named = |name: String| match settings.named_context(&name, &platform) {
+        Some(NamedContext::Scratch) => Base::Scratch,
+        _ => Base::Named(name),
+    };
     let made = |base, source: StageSource| Ok(Stage { index, base, platform: platform.clone(), source });
     if let Some(alias) = from.alias.as_deref().filter(|alias| context(alias)) {
-        return made(Base::Named(alias.to_owned()), StageSource { instructions: Vec::new(), ..source.clone() });
+        return made(named(alias.to_owned()), StageSource { instructions: Vec::new(), ..source.clone() });
     }
     let by_name = |stage: &Stage| stage.source.from.alias.is_some();
     if let Some(stage) =
@@ -134,7 +137,7 @@ fn resolve(
         return made(Base::Stage(stage), source.clone());
     }
     if context(&word) {
-        return made(Base::Named(word), source.clone());
+        return made(named(word), source.clone());
     }
     if word == "scratch" {
         return made(Base::Scratch, source.clone());

@@ -9,9 +9,11 @@ use super::error::{BuildError, Failure};
 use super::handler::{FileInfo, Inspect, LookError, Place};
 use super::lowering::{Globals, Lowering, NotLowered, Step, Surroundings};
 use super::scope::Scope;
-use super::settings::{BuildSettings, NamedContext};
+use super::settings::{BuildSettings, NamedContext, context_name};
 use super::source::PlannedSource;
+use crate::context::{BuildContext, Location};
 use crate::dockerfile::{Dockerfile, Instruction, parse_trigger};
+use crate::fetch::NamedBy;
 use crate::graph::{Base, BuildGraph};
 use crate::image::{Image, Layout};
 use crate::oci::{ImageConfig, Reference};
@@ -74,13 +76,23 @@ pub struct Planner {
     deps: Arc<Deps>,
     plans: Vec<OnceCell<Arc<StagePlan>>>,
     images: std::sync::Mutex<BTreeMap<String, Arc<OnceCell<Image>>>>,
+    contexts: std::sync::Mutex<BTreeMap<String, Arc<OnceCell<Arc<BuildContext>>>>>,
 }
 
 impl Planner {
     /// A planner that has planned nothing yet.
     pub fn new(graph: BuildGraph, dockerfile: Dockerfile, globals: Globals, settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Self {
         let plans = graph.stages.iter().map(|_| OnceCell::new()).collect();
-        Self { graph, dockerfile, globals, settings, deps, plans, images: std::sync::Mutex::default() }
+        Self {
+            graph,
+            dockerfile,
+            globals,
+            settings,
+            deps,
+            plans,
+            images: std::sync::Mutex::default(),
+            contexts: std::sync::Mutex::default(),
+        }
     }
 
     /// The plan of a stage and of all that it needs.
@@ -124,14 +136,7 @@ impl Planner {
                 (PlannedBase::Stage(*parent), parent_plan.state.clone().filter(|_| complete))
             }
             Base::Scratch => {
-                let platform = &stage.platform;
-                let config = ImageConfig {
-                    architecture: platform.architecture.clone(),
-                    os: platform.os.clone(),
-                    variant: platform.variant.clone(),
-                    ..ImageConfig::default()
-                };
-                let image = Image::scratch(config);
+                let image = Image::scratch(blank(&stage.platform));
                 let state = Some(start(&image.config));
                 (PlannedBase::Image(Box::new(image)), state)
             }
@@ -141,7 +146,10 @@ impl Planner {
                 (PlannedBase::Image(Box::new(image)), state)
             }
             Base::Named(name) => {
-                let image = self.named_image(name, &stage.platform).await.map_err(at)?;
+                let image = match self.settings.named_context(name, &stage.platform) {
+                    Some(NamedContext::Files(_)) => Image::scratch(blank(&stage.platform)),
+                    _ => self.named_image(name, &stage.platform).await.map_err(at)?,
+                };
                 let state = Some(start(&image.config));
                 (PlannedBase::Image(Box::new(image)), state)
             }
@@ -154,6 +162,12 @@ impl Planner {
         todo.extend(stage.source.instructions.iter().cloned());
         let mut steps = Vec::new();
         let mut rest = Vec::new();
+        // Files as a base are the first layer.
+        if let (Base::Named(name), Some(state)) = (&stage.base, &state)
+            && let Some(NamedContext::Files(_)) = self.settings.named_context(name, &stage.platform)
+        {
+            steps.push(state.copy_all(&stage.source.from.instruction, name));
+        }
         match &mut state {
             None => rest = todo,
             Some(state) => {
@@ -214,13 +228,12 @@ impl Planner {
 
     /// An earlier stage, else a named context, else an image.
     async fn source(&self, index: usize, name: &str) -> Result<PlannedSource, Failure> {
-        if let Some((_, context)) = self.settings.build_contexts.iter().rev().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
-            let stage = self.graph.stages.get(index);
-            return Ok(match (context, stage) {
-                (NamedContext::Directory(path), _) => PlannedSource::Directory(path.clone()),
-                (_, Some(stage)) => PlannedSource::Image(Box::new(self.named_image(name, &stage.platform).await?)),
-                (_, None) => return Err(Failure::new(format!("stage {index} does not exist"))),
-            });
+        let platform = self.graph.stages.get(index).map_or(&self.settings.platform, |stage| &stage.platform);
+        match self.settings.named_context(name, platform) {
+            Some(NamedContext::Files(location)) => return Ok(PlannedSource::Context(self.named_files(name, location).await?)),
+            Some(NamedContext::Scratch) => return Ok(PlannedSource::Image(Box::new(Image::scratch(blank(platform))))),
+            Some(_) => return Ok(PlannedSource::Image(Box::new(self.named_image(name, platform).await?))),
+            None => {}
         }
         if let Some(earlier) = self.graph.earlier(name, index) {
             return Ok(PlannedSource::Stage(earlier));
@@ -250,13 +263,39 @@ impl Planner {
     }
 
     async fn named_image(&self, name: &str, platform: &crate::oci::Platform) -> Result<Image, Failure> {
-        match self.settings.build_contexts.iter().rev().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
-            Some((_, NamedContext::Image(reference))) => self.image(reference, platform).await,
-            Some((_, NamedContext::Layout(path))) => Ok(Layout::open(path)?.image(None, platform)?.0),
-            Some((_, NamedContext::Directory(path))) => {
-                Err(Failure::new(format!("the build context {name} is the directory {}, which is no image", path.display())))
-            }
+        match self.settings.named_context(name, platform) {
+            Some(NamedContext::Image(reference)) => self.image(reference, platform).await,
+            Some(NamedContext::Layout { path, name, digest }) => Ok(Layout::open(path)?.image_of(name.as_deref(), *digest, platform)?.0),
+            Some(NamedContext::Scratch) => Ok(Image::scratch(blank(platform))),
+            Some(NamedContext::Files(_)) => Err(Failure::new(format!("the build context {name} is no image"))),
             None => Err(Failure::new(format!("no build context is called {name}"))),
+        }
+    }
+
+    /// A named context's files, fetched once, when something needs them.
+    async fn named_files(&self, name: &str, location: &Location) -> Result<Arc<BuildContext>, Failure> {
+        let cell = {
+            let mut contexts = self.contexts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Arc::clone(contexts.entry(format!("{} {location:?}", context_name(name))).or_default())
+        };
+        let opened = cell.get_or_try_init(|| async {
+            let opened = self.deps.fetcher.open(location, NamedBy::Operator).await.map_err(Failure::fetch)?;
+            Ok::<_, Failure>(Arc::new(opened.context(None)?))
+        });
+        Ok(Arc::clone(opened.await?))
+    }
+
+    /// The files of a context by its name, the main one's being empty; none where it is an image or nobody has given it.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub async fn context(&self, name: &str) -> Result<Option<Arc<BuildContext>>, Failure> {
+        if name.is_empty() {
+            return Ok(Some(Arc::clone(&self.deps.context)));
+        }
+        match self.settings.named_context(name, &self.settings.platform) {
+            Some(NamedContext::Files(location)) => Ok(Some(self.named_files(name, location).await?)),
+            _ => Ok(None),
         }
     }
 
@@ -272,6 +311,16 @@ impl Planner {
             Ok::<_, Failure>(remote.image()?)
         });
         image.await.cloned()
+    }
+}
+
+/// The configuration of an image of nothing.
+fn blank(platform: &crate::oci::Platform) -> ImageConfig {
+    ImageConfig {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone(),
+        ..ImageConfig::default()
     }
 }
 

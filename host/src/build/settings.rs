@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use crate::context::Location;
 use crate::layer::Compression;
 use crate::oci::Platform;
 
@@ -17,7 +18,7 @@ pub struct BuildSettings {
     /// Labels that win over the Dockerfile's.
     pub labels: Vec<(String, String)>,
     /// Sources that replace a stage or an image of the name.
-    pub build_contexts: Vec<(String, NamedContext)>,
+    pub build_contexts: Vec<BuildContextFlag>,
     /// Secrets that a RUN may mount.
     pub secrets: Vec<SecretSource>,
     /// Names and addresses for /etc/hosts of a RUN.
@@ -56,12 +57,52 @@ impl std::fmt::Display for Isolation {
 /// A source of files, or of a base, with a name of the user's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {
-    /// A directory.
-    Directory(PathBuf),
+    /// Files, wherever they are.
+    Files(Location),
     /// An image in a registry.
     Image(crate::oci::Reference),
     /// An image in an OCI layout on disk.
-    Layout(PathBuf),
+    Layout {
+        /// The layout.
+        path: PathBuf,
+        /// Its name in the layout.
+        name: Option<String>,
+        /// The digest of its manifest.
+        digest: Option<crate::oci::Digest>,
+    },
+    /// No files at all.
+    Scratch,
+}
+
+/// A source with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildContextFlag {
+    /// What it replaces, in the form of [`context_name`].
+    pub name: String,
+    /// The platform that it is for; all where none is named.
+    pub platform: Option<Platform>,
+    /// What stands for the name.
+    pub source: NamedContext,
+}
+
+/// A name as stages, images and contexts share it: in lower case, without what an image reference may leave out.
+pub fn context_name(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let name = lower.strip_prefix("docker.io/").or_else(|| lower.strip_prefix("index.docker.io/")).unwrap_or(&lower);
+    let name = name.strip_prefix("library/").unwrap_or(name);
+    name.strip_suffix(":latest").unwrap_or(name).to_owned()
+}
+
+impl BuildSettings {
+    /// What the user put in the place of a name; a source for the platform counts before one for all, a later before an earlier one.
+    pub fn named_context(&self, name: &str, platform: &Platform) -> Option<&NamedContext> {
+        let name = context_name(name);
+        let found = |exact: bool| {
+            let mut all = self.build_contexts.iter().rev();
+            all.find(|context| context.name == name && context.platform.as_ref() == exact.then_some(platform))
+        };
+        found(true).or_else(|| found(false)).map(|context| &context.source)
+    }
 }
 
 /// A secret and its value. The value is in no output of the type.

@@ -26,8 +26,8 @@ pub enum PlannedSource {
     Stage(usize),
     /// An image.
     Image(Box<Image>),
-    /// A directory of the user's.
-    Directory(PathBuf),
+    /// Files of a named context.
+    Context(Arc<BuildContext>),
 }
 
 /// Files that a step reads.
@@ -46,11 +46,6 @@ impl SourceFiles {
     /// What the main context leaves to builds.
     pub fn context(context: &Arc<BuildContext>) -> Self {
         Self::Context(Arc::clone(context))
-    }
-
-    /// Another directory, with the ignore file of its own.
-    pub fn directory(path: &Path) -> Result<Self, Failure> {
-        Ok(Self::Context(Arc::new(BuildContext::open(path, None)?)))
     }
 
     /// Files that an instruction carries.
@@ -234,7 +229,13 @@ impl LiveLook<'_> {
     fn tree(&mut self, place: &Place) -> Result<TreeLook, LookError> {
         match place {
             Place::Context(name) if name.is_empty() => TreeLook::context(&self.shared.deps.context),
-            Place::Context(name) => Err(LookError::Failed(format!("the build context {name:?} cannot be looked at"))),
+            Place::Context(name) => {
+                let context = Handle::current().block_on(self.shared.planner.context(name));
+                match context.map_err(|failure| LookError::Failed(failure.message))? {
+                    Some(context) => TreeLook::context(&context),
+                    None => Err(LookError::NotFound),
+                }
+            }
             Place::RootFs => match self.files {
                 StageFiles::Overlay(files) => {
                     let merged = files.get_mut().unwrap_or_else(PoisonError::into_inner).merged().map(Path::to_owned);

@@ -265,7 +265,7 @@ impl Shared {
             Source::Context(name) | Source::Stage(name) => match planned.get(name) {
                 Some(PlannedSource::Stage(index)) => Ok(SourceFiles::Stage(self.outcome(*index).await.map_err(Ok)?, Arc::clone(self))),
                 Some(PlannedSource::Image(image)) => Ok(SourceFiles::Image(image.clone(), Arc::clone(self))),
-                Some(PlannedSource::Directory(path)) => SourceFiles::directory(path).map_err(Err),
+                Some(PlannedSource::Context(context)) => Ok(SourceFiles::context(context)),
                 None => Err(Err(Failure::new(format!("no build context is called {name:?}")))),
             },
             Source::Inline(files) => Ok(SourceFiles::inline(files, self.settings.source_date_epoch)),

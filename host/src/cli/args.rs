@@ -100,10 +100,16 @@ pub enum CompressionKind {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct BuildArguments {
-    /// Directory that COPY and ADD read from
-    #[arg(short, long, default_value = "/workspace/", value_name = "DIR")]
+    /// What COPY and ADD read: a directory, `tar://FILE`, a git repository, a URL, or `-` for standard input
+    #[arg(short, long, default_value = "/workspace/", value_name = "CONTEXT")]
     pub context: String,
-    /// Dockerfile, looked up in the working directory and then in the context; `-` reads standard input
+    /// Directory of the context to use in its place
+    #[arg(long, value_name = "DIR")]
+    pub context_sub_path: Option<PathBuf>,
+    /// Option for a context from git, for instance `branch=main`; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub git: Vec<String>,
+    /// Dockerfile, looked up in the working directory and then in the context; a URL, or `-` for standard input
     #[arg(short = 'f', long, default_value = "Dockerfile", value_name = "FILE")]
     pub dockerfile: String,
     /// Where to push the image; may be given several times
@@ -118,8 +124,8 @@ pub struct BuildArguments {
     /// Label of the image
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
-    /// Another source of files: a directory, `docker-image://…` or `oci-layout://…`
-    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    /// In place of a stage, an image or a source of that name: anything that --context takes, `docker-image://…` or `oci-layout://…`
+    #[arg(long = "build-context", value_name = "NAME[::PLATFORM]=SOURCE")]
     pub build_contexts: Vec<String>,
     /// Platform to build for
     #[arg(long = "custom-platform", alias = "customPlatform", alias = "platform", value_name = "OS/ARCH[/VARIANT]")]

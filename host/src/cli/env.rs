@@ -26,6 +26,9 @@ pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// As --allow-private-host, several separated by commas.
 pub const LAYERWRIGHT_ALLOW_PRIVATE_HOSTS: &str = "LAYERWRIGHT_ALLOW_PRIVATE_HOSTS";
 
+/// How a context of the form `git://host/path` is pulled: https, http or git.
+pub const GIT_PULL_METHOD: &str = "GIT_PULL_METHOD";
+
 /// Set where output is to have no colours.
 pub const NO_COLOR: &str = "NO_COLOR";
 

@@ -2,8 +2,10 @@
 
 mod args;
 mod commands;
+mod contexts;
 mod diagnostic;
 mod env;
+mod inputs;
 mod isolation;
 mod plugins;
 mod report;

@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::{BuildArguments, CompressionKind, Isolation as IsolationFlag};
+use super::contexts::build_context;
 use super::env;
-use crate::build::settings::{BuildSettings, Isolation, NamedContext, SecretSource};
+use crate::build::settings::{BuildSettings, Isolation, SecretSource};
 use crate::export::Outputs;
 use crate::fetch::{Credentials, FetchSettings};
 use crate::layer::Compression;
@@ -21,7 +22,8 @@ pub struct UsageError {
     pub why: String,
 }
 
-fn usage(flag: &'static str, why: impl std::fmt::Display) -> UsageError {
+/// A flag whose value cannot be used, and why.
+pub(super) fn usage(flag: &'static str, why: impl std::fmt::Display) -> UsageError {
     UsageError { flag, why: why.to_string() }
 }
 
@@ -48,7 +50,7 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
         target: args.target.clone().filter(|t| !t.is_empty()),
         build_args: args.build_args.iter().filter_map(|text| build_arg(text)).collect(),
         labels: args.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?,
-        build_contexts: args.build_contexts.iter().map(|text| named_context(text)).collect::<Result<_, _>>()?,
+        build_contexts: args.build_contexts.iter().map(|text| build_context(text)).collect::<Result<_, _>>()?,
         secrets: args.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
         extra_hosts: args.add_hosts.iter().map(|text| extra_host(text)).collect::<Result<_, _>>()?,
         shm_size: args
@@ -177,25 +179,12 @@ fn build_arg(text: &str) -> Option<(String, String)> {
     }
 }
 
-fn pair(flag: &'static str, text: &str) -> Result<(String, String), UsageError> {
+/// `NAME=VALUE` with a name.
+pub(super) fn pair(flag: &'static str, text: &str) -> Result<(String, String), UsageError> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(usage(flag, format!("{text:?} is not NAME=VALUE"))),
     }
-}
-
-fn named_context(text: &str) -> Result<(String, NamedContext), UsageError> {
-    let (name, source) = pair("build-context", text)?;
-    let context = if let Some(image) = source.strip_prefix("docker-image://") {
-        NamedContext::Image(image.parse().map_err(|e| usage("build-context", e))?)
-    } else if let Some(layout) = source.strip_prefix("oci-layout://") {
-        NamedContext::Layout(PathBuf::from(layout))
-    } else if source.contains("://") {
-        return Err(usage("build-context", format!("{source:?} is neither a directory, docker-image:// nor oci-layout://")));
-    } else {
-        NamedContext::Directory(PathBuf::from(source))
-    };
-    Ok((name.to_ascii_lowercase(), context))
 }
 
 /// `id=ID[,src=FILE][,env=NAME][,type=file|env]`; without a source, the variable of that name, else the file.

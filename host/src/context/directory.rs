@@ -1,6 +1,8 @@
+use std::any::Any;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::ignore::{IgnoreError, IgnoreFile};
 
@@ -18,6 +20,37 @@ pub struct BuildContext {
     pub ignore: IgnoreFile,
     /// Where the patterns come from; none where there is no such file.
     pub ignore_path: Option<PathBuf>,
+    /// When what is in it was made, in seconds since 1970, where it comes from elsewhere and that says so: the time of a commit, the latest
+    /// of an archive, what a server says of a file. None for a directory of this machine.
+    pub modified: Option<i64>,
+    /// Holds the directory for as long as it is needed.
+    pub kept: Option<Kept>,
+}
+
+/// Whatever must live as long as a directory that was made for a build.
+#[derive(Clone)]
+pub struct Kept(#[expect(dead_code, reason = "held, never read")] Arc<dyn Any + Send + Sync>);
+
+impl Kept {
+    /// Holds a value.
+    pub fn new(value: Arc<dyn Any + Send + Sync>) -> Self {
+        Self(value)
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
+/// Where a Dockerfile is looked for first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LookFirst {
+    /// Relative to the working directory, as with kaniko.
+    WorkingDirectory,
+    /// In the context: it was fetched, and what lies about here is not meant.
+    Context,
 }
 
 /// A Dockerfile found and read.
@@ -90,37 +123,53 @@ pub enum ContextError {
 
 impl BuildContext {
     /// Opens a directory. `dockerfile` is where the Dockerfile was found, if it is a file: `<Dockerfile>.dockerignore` beside it counts
-    /// before `.dockerignore` in the root.
+    /// before `.dockerignore` in the root, and that before `.containerignore`.
     ///
     /// # Errors
     /// The directory is not there, or its ignore file is malformed, unreadable or leads out of it.
     pub fn open(directory: &Path, dockerfile: Option<&Path>) -> Result<Self, ContextError> {
+        Self::open_with(directory, dockerfile, &[".dockerignore", ".containerignore"])
+    }
+
+    /// As [`BuildContext::open`], for what comes as somebody else has put it together: only the ignore file beside the Dockerfile counts.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_whole(directory: &Path, dockerfile: Option<&Path>) -> Result<Self, ContextError> {
+        Self::open_with(directory, dockerfile, &[])
+    }
+
+    fn open_with(directory: &Path, dockerfile: Option<&Path>, names: &[&str]) -> Result<Self, ContextError> {
         let root = open_root(directory)?;
         let beside = dockerfile.map(|path| {
             let mut name = path.as_os_str().to_owned();
             name.push(".dockerignore");
             PathBuf::from(name)
         });
-        for path in beside.into_iter().chain([root.join(".dockerignore")]) {
+        for path in beside.into_iter().chain(names.iter().map(|name| root.join(name))) {
             if let Some(bytes) = read(&root, &path, MAX_IGNORE)? {
                 let parsed = IgnoreFile::parse(&String::from_utf8_lossy(&bytes));
                 let ignore = parsed.map_err(|source| ContextError::Ignore { path: path.clone(), source })?;
-                return Ok(Self { root, ignore, ignore_path: Some(path) });
+                return Ok(Self { root, ignore, ignore_path: Some(path), modified: None, kept: None });
             }
         }
-        Ok(Self { root, ignore: IgnoreFile::default(), ignore_path: None })
+        Ok(Self { root, ignore: IgnoreFile::default(), ignore_path: None, modified: None, kept: None })
     }
 }
 
-/// Finds and reads a Dockerfile: relative to the working directory, else to the context; `Dockerfile` also as `dockerfile`.
+/// Finds and reads a Dockerfile, relative to the working directory or to the context; `Dockerfile` also as `dockerfile`.
 ///
 /// # Errors
 /// It is not there, is not a regular file, is too large, or is a symlink in the context that leads out of it.
-pub fn read_dockerfile(directory: &Path, dockerfile: &Path) -> Result<DockerfileText, ContextError> {
+pub fn read_dockerfile(directory: &Path, dockerfile: &Path, first: LookFirst) -> Result<DockerfileText, ContextError> {
     let root = open_root(directory)?;
     let lower = (dockerfile.file_name().is_some_and(|name| name == "Dockerfile")).then(|| dockerfile.with_file_name("dockerfile"));
     for name in [Some(dockerfile), lower.as_deref()].into_iter().flatten() {
-        for path in [name.to_owned(), root.join(name)] {
+        let mut places = [name.to_owned(), root.join(name)];
+        if first == LookFirst::Context {
+            places.reverse();
+        }
+        for path in places {
             if let Some(bytes) = read(&root, &path, MAX_DOCKERFILE)? {
                 return Ok(DockerfileText { path, bytes });
             }
@@ -203,6 +252,13 @@ mod tests {
         assert!(open().ignore.matches("a"));
         let own = scratch.write("Other.dockerignore", "b");
         assert!(open().ignore.matches("b") && !open().ignore.matches("a"));
+        let whole = |dockerfile: Option<&Path>| BuildContext::open_whole(&scratch.context(), dockerfile).unwrap();
+        assert!(whole(None).ignore_path.is_none() && whole(Some(&dockerfile)).ignore.matches("b"));
+        scratch.write("context/.containerignore", "c");
+        let main = || BuildContext::open(&scratch.context(), None).unwrap();
+        assert!(main().ignore.matches("a") && !main().ignore.matches("c"));
+        fs::remove_file(scratch.path("context/.dockerignore")).unwrap();
+        assert!(main().ignore.matches("c"));
         assert_eq!(open().ignore_path, Some(own));
     }
 
@@ -211,7 +267,7 @@ mod tests {
         let scratch = Scratch::new();
         scratch.write("context/dockerfile", "lower");
         scratch.write("context/sub/D", "sub");
-        let read = |name: &str| read_dockerfile(&scratch.context(), Path::new(name));
+        let read = |name: &str| read_dockerfile(&scratch.context(), Path::new(name), LookFirst::WorkingDirectory);
         assert_eq!(read("Dockerfile").unwrap().bytes, b"lower");
         assert_eq!(read("sub/D").unwrap().path, scratch.context().join("sub/D"));
         assert!(matches!(read("none"), Err(ContextError::NotFound { .. })));
@@ -225,18 +281,21 @@ mod tests {
         for name in ["context/Dockerfile", "context/.dockerignore"] {
             std::os::unix::fs::symlink(&secret, scratch.path(name)).unwrap();
         }
-        assert!(matches!(read_dockerfile(&scratch.context(), Path::new("Dockerfile")), Err(ContextError::Outside { .. })));
+        assert!(matches!(
+            read_dockerfile(&scratch.context(), Path::new("Dockerfile"), LookFirst::WorkingDirectory),
+            Err(ContextError::Outside { .. })
+        ));
         assert!(matches!(BuildContext::open(&scratch.context(), None), Err(ContextError::Outside { .. })));
         scratch.write("context/sub/real", "ok");
         std::os::unix::fs::symlink("sub/real", scratch.context().join("inner")).unwrap();
-        assert_eq!(read_dockerfile(&scratch.context(), Path::new("inner")).unwrap().bytes, b"ok");
+        assert_eq!(read_dockerfile(&scratch.context(), Path::new("inner"), LookFirst::Context).unwrap().bytes, b"ok");
     }
 
     #[test]
     fn a_large_file_is_refused() {
         let scratch = Scratch::new();
         scratch.write("context/Dockerfile", &"#".repeat(MAX_DOCKERFILE as usize + 1));
-        let error = read_dockerfile(&scratch.context(), Path::new("Dockerfile")).unwrap_err();
+        let error = read_dockerfile(&scratch.context(), Path::new("Dockerfile"), LookFirst::WorkingDirectory).unwrap_err();
         assert!(error.to_string().contains("context/Dockerfile") && matches!(error, ContextError::TooLarge { .. }));
     }
 }

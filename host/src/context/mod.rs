@@ -1,9 +1,13 @@
-//! Where build inputs come from: a directory, what in it is ignored, and the Dockerfile.
+//! Where build inputs come from: a directory or an archive, what in it is ignored, and the Dockerfile.
 
+mod archive;
 mod directory;
 mod ignore;
+mod location;
 mod pattern;
 
-pub use directory::{BuildContext, ContextError, DockerfileText, read_dockerfile};
+pub use archive::{ArchiveError, Extracted, extract};
+pub use directory::{BuildContext, ContextError, DockerfileText, Kept, LookFirst, read_dockerfile};
 pub use ignore::{IgnoreError, IgnoreFile, Verdict};
+pub use location::{Location, LocationError};
 pub use pattern::{BadPattern, PathPattern, filepath_match};

@@ -46,6 +46,9 @@ pub enum FetchError {
     /// A credential that cannot be sent.
     #[error("the secret {0} cannot be sent: it is no text without line ends")]
     Secret(String),
+    /// A context that cannot be opened.
+    #[error("cannot open {what}: {why}")]
+    Context { what: String, why: String },
     /// The store.
     #[error("cannot keep {}: {why}", .path.display())]
     Store { path: PathBuf, why: String },

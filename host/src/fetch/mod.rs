@@ -9,7 +9,9 @@ mod credential;
 mod download;
 mod error;
 mod exchange;
+mod git;
 mod name;
+mod open;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use crate::rootfs::store::Store;
 pub use credential::Credentials;
 pub use download::Downloaded;
 pub use error::FetchError;
+pub use open::Opened;
 pub use settings::FetchSettings;
 
 use exchange::Web;

@@ -131,8 +131,33 @@ impl Layout {
     /// # Errors
     /// There is no such image, more than one, or its documents are broken.
     pub fn image(&self, name: Option<&str>, platform: &Platform) -> Result<(Image, Manifest, Digest), LayoutError> {
+        self.image_of(name, None, platform)
+    }
+
+    /// As [`Layout::image`], with the digest of a manifest or index that the layout's own index lists.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn image_of(
+        &self,
+        name: Option<&str>,
+        digest: Option<Digest>,
+        platform: &Platform,
+    ) -> Result<(Image, Manifest, Digest), LayoutError> {
         let index = self.read(&self.root.join("index.json"), DOCUMENT_LIMIT)?;
         let mut index: ImageIndex = serde_json::from_slice(&index).map_err(DocumentError::from)?;
+        if let Some(digest) = digest {
+            index.manifests.retain(|entry| entry.digest == digest);
+            if index.manifests.is_empty() {
+                return Err(self.unusable(format!("its index lists no {digest}")));
+            }
+        } else if let Some(name) = name
+            && !index.manifests.iter().any(|entry| entry.annotations.get(REF_NAME).is_none_or(|known| known == name))
+        {
+            return Err(self.unusable(format!("no image is called {name:?}")));
+        }
+        // A digest says all that there is to say.
+        let name = name.filter(|_| digest.is_none());
         for _ in 0..4 {
             let entry = self.select(&index, name, platform)?;
             let bytes = self.document(entry)?;

@@ -3,6 +3,7 @@
 //! [`LayerWriter`] makes a layer, [`entries`] reads one, [`extract`] turns one into files, [`whiteout`] knows the names that
 //! stand for what is not there. None of them holds more of a layer in memory than a few blocks.
 
+pub mod archive;
 mod compress;
 mod create;
 pub mod entries;

@@ -254,6 +254,7 @@ fn source(source: op::Source) -> Checked<host::Source> {
             revision: optional("a revision", git.revision)?,
             directory: optional("a directory", git.directory)?,
             keep_git_dir: git.keep_git_dir,
+            submodules: git.submodules,
             checksum: optional("a checksum", git.checksum)?,
         },
         op::Source::Inline(files) => host::Source::Inline(list("files", files, MOST_ITEMS, inline_file)?),

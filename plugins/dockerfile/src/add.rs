@@ -128,6 +128,7 @@ mod tests {
             revision: Some("v1".to_owned()),
             directory: Some("sub".to_owned()),
             keep_git_dir: true,
+            submodules: true,
             checksum: Some("abc".to_owned()),
         };
         assert_eq!(lower(&instruction), [Copy::new(Source::Git(git), [""; 0], "/d").into()]);

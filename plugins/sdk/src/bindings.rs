@@ -1,6 +1,6 @@
 //! What wit-bindgen makes of `wit/`: one module for what the worlds share, and one for each world's exports, which
 //! refers to the shared one. A component carries only the world that it exports, and of the functions of the host only
-//! those that it calls.
+//! those that it calls. Cargo does not look into `wit/`: a change there takes one here.
 
 #[doc(hidden)]
 pub use wit_bindgen::rt;

@@ -231,7 +231,7 @@ impl Default for Ownership {
     }
 }
 
-/// No paths: the whole of a download, a git source or inline files.
+/// No paths: the whole of a download, a git checkout or inline files.
 const NO_PATHS: [&str; 0] = [];
 
 macro_rules! into_operation {

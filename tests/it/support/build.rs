@@ -15,7 +15,8 @@ pub struct Build<'a> {
     before: Vec<OsString>,
     subcommand: Option<&'static str>,
     context: OsString,
-    dockerfile: PathBuf,
+    dockerfile: OsString,
+    stdin: Option<PathBuf>,
     layout: PathBuf,
     store: PathBuf,
     destinations: Vec<String>,
@@ -56,7 +57,8 @@ impl<'a> Build<'a> {
             before: Vec::new(),
             subcommand: Some("build"),
             context: env.path("context").into(),
-            dockerfile: path,
+            dockerfile: path.into(),
+            stdin: None,
             layout: env.path(format!("image.{name}")),
             store: env.path("store"),
             destinations: Vec::new(),
@@ -99,6 +101,18 @@ impl<'a> Build<'a> {
     /// Another context than the test's.
     pub fn context(mut self, context: impl AsRef<OsStr>) -> Self {
         self.context = context.as_ref().to_owned();
+        self
+    }
+
+    /// Another Dockerfile than the text that was given.
+    pub fn dockerfile(mut self, dockerfile: impl AsRef<OsStr>) -> Self {
+        self.dockerfile = dockerfile.as_ref().to_owned();
+        self
+    }
+
+    /// With a file as standard input.
+    pub fn stdin(mut self, file: PathBuf) -> Self {
+        self.stdin = Some(file);
         self
     }
 
@@ -170,7 +184,10 @@ impl<'a> Build<'a> {
         command.env_clear().env("HOME", self.env.path("home")).env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("RUST_BACKTRACE", "1").envs(self.variables).current_dir(self.env.path("home"));
         let start = Instant::now();
-        let output = output(&mut command);
+        let output = match &self.stdin {
+            Some(file) => command.stdin(fs::File::open(file).expect("the input can be read")).output().expect("the program starts"),
+            None => output(&mut command),
+        };
         let took = start.elapsed();
         let peak = fs::read_to_string(&usage).expect("`time` says what it measured");
         Finished {

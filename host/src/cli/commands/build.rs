@@ -1,5 +1,3 @@
-use std::io::Read;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -7,10 +5,9 @@ use crate::build::error::BuildError;
 use crate::build::settings::{BuildSettings, Isolation};
 use crate::build::{Deps, Handlers, build};
 use crate::cli::args::{BuildArguments, Verbosity};
+use crate::cli::inputs::inputs;
 use crate::cli::report::Terminal;
-use crate::cli::{diagnostic, env, isolation, plugins, settings};
-use crate::context::{BuildContext, read_dockerfile};
-use crate::dockerfile::Source;
+use crate::cli::{contexts, diagnostic, env, isolation, plugins, settings};
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
@@ -52,6 +49,7 @@ impl From<BuildError> for Stop {
 
 fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
+    let location = contexts::main_context(args)?;
     let fetching = settings::fetch_settings(args, &settings.secrets)?;
     let outputs = settings::outputs(args)?;
     let mut registry = settings::registry_settings(args)?;
@@ -73,7 +71,7 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
     let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
     let fetcher = Fetcher::new(fetching, store.clone(), Arc::clone(&reporter));
-    let (dockerfile, context) = inputs(args)?;
+    let (dockerfile, context) = runtime.block_on(inputs(args, &location, &fetcher))?;
     reporter.log(Level::Info, &place.summary);
     for warning in &place.warnings {
         reporter.log(Level::Warning, warning);
@@ -102,27 +100,6 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     runtime.shutdown_background();
     Ok(done?)
 }
-
-/// The Dockerfile, from a file or standard input, and the build context.
-fn inputs(args: &BuildArguments) -> Result<(Source, BuildContext), BuildError> {
-    let context = Path::new(args.context.strip_prefix("dir://").unwrap_or(&args.context));
-    let failed = |e| BuildError::because("cannot read the build's input", e);
-    if args.dockerfile == "-" {
-        let mut bytes = Vec::new();
-        let read = std::io::stdin().lock().take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes);
-        read.map_err(|e| BuildError::because("cannot read the Dockerfile from standard input", e))?;
-        if bytes.len() as u64 > DOCKERFILE_LIMIT {
-            return Err(BuildError::other("the Dockerfile on standard input is larger than 4 MiB"));
-        }
-        return Ok((Source::from_bytes("<stdin>", &bytes), BuildContext::open(context, None).map_err(failed)?));
-    }
-    let found = read_dockerfile(context, Path::new(&args.dockerfile)).map_err(failed)?;
-    let context = BuildContext::open(context, Some(&found.path)).map_err(failed)?;
-    Ok((Source::from_bytes(found.path.display().to_string(), &found.bytes), context))
-}
-
-/// The largest Dockerfile that is read from standard input, in bytes.
-const DOCKERFILE_LIMIT: u64 = 4 << 20;
 
 async fn work(settings: Arc<BuildSettings>, outputs: Outputs, deps: Arc<Deps>, skip_check: bool) -> Result<(), BuildError> {
     if !outputs.no_push && !skip_check {

@@ -5,20 +5,16 @@
 //! there, names that stand for removals are an error.
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-
-use liblzma::stream::{CONCATENATED, Stream};
 
 use super::copy::Copier;
 use super::{ApplyError, Result};
 use crate::fs::{Attributes, Kind};
+use crate::layer::archive::decompressed;
 use crate::layer::entries::{EntryKind, EntryMeta, Limits, ReadError, for_each_entry};
 use crate::layer::whiteout::is_reserved;
 use crate::rootfs::tree::{Content, Last, Node, ReadTree, TreeError, make_dirs, resolve};
-
-/// What decoding xz may take, in bytes: its highest preset needs 65 MiB.
-const XZ_MEMORY: u64 = 128 << 20;
 
 enum Stop {
     Read(ReadError),
@@ -48,21 +44,10 @@ pub(super) fn is_archive(tree: &dyn ReadTree, path: &Path, node: &Node) -> Resul
     }
 }
 
-/// gzip and zstd are the reader of layers' own matter.
+/// Without its compression, as far as that is not the reader of layers' own matter.
 fn open(tree: &dyn ReadTree, path: &Path, node: &Node) -> Result<Box<dyn Read + Send>> {
     let failed = |source| TreeError::Io { action: "read", path: path.to_owned(), source };
-    let mut file = tree.open(path, node)?;
-    let mut magic = Vec::with_capacity(6);
-    (&mut file).take(6).read_to_end(&mut magic).map_err(failed)?;
-    let whole = io::Cursor::new(magic.clone()).chain(file);
-    Ok(match &*magic {
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Box::new(bzip2::read::MultiBzDecoder::new(io::BufReader::new(whole))),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(|error| failed(error.into()))?;
-            Box::new(liblzma::read::XzDecoder::new_stream(whole, stream))
-        }
-        _ => Box::new(whole),
-    })
+    Ok(decompressed(tree.open(path, node)?).map_err(failed)?)
 }
 
 pub(super) fn unpack(copier: &mut Copier<'_>, from: &Path, node: &Node, to: &Path) -> Result<()> {

@@ -1,0 +1,137 @@
+//! Where the build's files come from, as the command line says it.
+
+use std::path::{Path, PathBuf};
+
+use super::args::BuildArguments;
+use super::env;
+use super::settings::{UsageError, pair, usage};
+use crate::build::settings::{BuildContextFlag, NamedContext, context_name};
+use crate::context::Location;
+use crate::oci::{Digest, Platform};
+
+/// Where the main context is.
+///
+/// # Errors
+/// It is nowhere, or the options for git make no sense.
+pub fn main_context(args: &BuildArguments) -> Result<Location, UsageError> {
+    let method = env::get(env::GIT_PULL_METHOD).unwrap_or_else(|| "https".to_owned());
+    if !matches!(method.as_str(), "https" | "http" | "git") {
+        return Err(usage("context", format!("GIT_PULL_METHOD is {method:?}; want https, http or git")));
+    }
+    let mut location = Location::parse_pulled_by(&args.context, &method).map_err(|error| usage("context", error))?;
+    for option in &args.git {
+        let (name, value) = pair("git", option)?;
+        let flag = || value.parse::<bool>().map_err(|_| usage("git", format!("{name}={value}: want true or false")));
+        match (name.as_str(), &mut location) {
+            ("branch", Location::Git(reference)) if reference.revision.is_none() && !value.is_empty() => reference.revision = Some(value),
+            ("recurse-submodules", Location::Git(reference)) => reference.submodules = Some(flag()?),
+            // Only what is built is fetched, whatever is asked for.
+            ("branch" | "single-branch" | "depth" | "recurse-submodules", _) => {}
+            ("insecure-skip-tls", _) if flag()? => {
+                return Err(usage("git", "insecure-skip-tls: TLS is always verified; trust the authority with SSL_CERT_FILE"));
+            }
+            ("insecure-skip-tls", _) => {}
+            _ => return Err(usage("git", format!("{name:?} is not known; want branch, single-branch, depth or recurse-submodules"))),
+        }
+    }
+    Ok(location)
+}
+
+/// `NAME[::PLATFORM]=SOURCE`.
+///
+/// # Errors
+/// The source is nothing that files or an image can come from.
+pub fn build_context(text: &str) -> Result<BuildContextFlag, UsageError> {
+    let (name, source) = pair("build-context", text)?;
+    let (name, platform) = match name.split_once("::") {
+        Some((name, platform)) => {
+            let platform: Platform = platform.parse().map_err(|error| usage("build-context", format!("{name}: {error}")))?;
+            (name.to_owned(), Some(platform))
+        }
+        None => (name, None),
+    };
+    if name.is_empty() {
+        return Err(usage("build-context", format!("{text:?} has no name")));
+    }
+    Ok(BuildContextFlag { name: context_name(&name), platform, source: named(&name, &source)? })
+}
+
+fn named(name: &str, source: &str) -> Result<NamedContext, UsageError> {
+    let refused = |why: &dyn std::fmt::Display| usage("build-context", format!("{name}: {why}"));
+    if let Some(image) = source.strip_prefix("docker-image://") {
+        return match image {
+            "scratch" => Ok(NamedContext::Scratch),
+            image => Ok(NamedContext::Image(image.parse().map_err(|error| refused(&error))?)),
+        };
+    }
+    if let Some(layout) = source.strip_prefix("oci-layout://") {
+        let (path, name, digest) = layout_reference(layout).map_err(|error| refused(&error))?;
+        return Ok(NamedContext::Layout { path, name, digest });
+    }
+    if source.starts_with("target:") {
+        return Err(refused(&"target: names a target of a bake file, which this is not; build that target first and name its image"));
+    }
+    match Location::parse(source).map_err(|error| refused(&format!("{error}, docker-image:// or oci-layout://")))? {
+        Location::StandardInput => Err(refused(&"standard input can only be the main context")),
+        location => Ok(NamedContext::Files(location)),
+    }
+}
+
+/// `path[:tag][@digest]`; a directory that is there is meant as a whole.
+fn layout_reference(text: &str) -> Result<(PathBuf, Option<String>, Option<Digest>), String> {
+    if Path::new(text).is_dir() {
+        return Ok((text.into(), None, None));
+    }
+    let (rest, digest) = match text.rsplit_once("@sha256:") {
+        Some((rest, hex)) => (rest, Some(format!("sha256:{hex}").parse::<Digest>().map_err(|error| error.to_string())?)),
+        None => (text, None),
+    };
+    let (path, tag) = match rest.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') && !tag.is_empty() && !Path::new(rest).is_dir() => (path, Some(tag.to_owned())),
+        _ => (rest, None),
+    };
+    Ok((path.into(), tag, digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_images_and_stages() {
+        for (text, name) in [
+            ("alpine=/x", "alpine"),
+            ("Alpine:latest=/x", "alpine"),
+            ("docker.io/library/alpine:latest=/x", "alpine"),
+            ("docker.io/acme/x:1=/x", "acme/x:1"),
+            ("quay.io/a/b:latest=/x", "quay.io/a/b"),
+            ("base::linux/arm64=/x", "base"),
+        ] {
+            assert_eq!(build_context(text).unwrap().name, name, "{text}");
+        }
+        assert_eq!(build_context("base::linux/arm64=/x").unwrap().platform, Some("linux/arm64".parse().unwrap()));
+    }
+
+    #[test]
+    fn sources() {
+        let source = |text: &str| build_context(&format!("x={text}")).map(|flag| flag.source);
+        assert_eq!(source("docker-image://scratch").unwrap(), NamedContext::Scratch);
+        assert!(matches!(source("docker-image://alpine:3").unwrap(), NamedContext::Image(_)));
+        assert!(matches!(source("https://h/a.git#main").unwrap(), NamedContext::Files(Location::Git(_))));
+        assert!(matches!(source("https://h/a.tar").unwrap(), NamedContext::Files(Location::Web(_))));
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let layout = |name: Option<&str>, digest: Option<&str>| NamedContext::Layout {
+            path: "/no/lay".into(),
+            name: name.map(str::to_owned),
+            digest: digest.map(|digest| digest.parse().unwrap()),
+        };
+        assert_eq!(source("oci-layout:///no/lay").unwrap(), layout(None, None));
+        assert_eq!(source("oci-layout:///no/lay:v1").unwrap(), layout(Some("v1"), None));
+        assert_eq!(source(&format!("oci-layout:///no/lay@{digest}")).unwrap(), layout(None, Some(&digest)));
+        assert_eq!(source(&format!("oci-layout:///no/lay:v1@{digest}")).unwrap(), layout(Some("v1"), Some(&digest)));
+        for (bad, said) in [("target:base", "bake file"), ("-", "main context"), ("s9://x", "s9:// is not supported"), ("", "empty")] {
+            let error = source(bad).unwrap_err().to_string();
+            assert!(error.contains(said), "{bad}: {error}");
+        }
+    }
+}
