@@ -1,5 +1,5 @@
 use super::error::{ParseError, ParseErrorKind};
-use super::source::Span;
+use super::source::{Span, cut, printable};
 
 /// What the first lines of a Dockerfile say to the parser.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Directives {
             match (key.as_str(), value) {
                 ("escape", "`") => directives.escape = '`',
                 ("escape", "\\") => {}
-                ("escape", other) => report(ParseErrorKind::Escape(other.to_owned())),
+                ("escape", other) => report(ParseErrorKind::Escape(cut(&printable(other)))),
                 ("check", value) => match CheckOptions::parse(value) {
                     Ok(options) => directives.check = Some(options),
                     Err(option) => report(ParseErrorKind::CheckOption(option)),

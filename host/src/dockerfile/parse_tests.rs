@@ -151,6 +151,7 @@ fn hostile_text_is_read_or_refused_quickly() {
 #[test]
 fn messages_hold_no_control_characters() {
     for text in [
+        "# escape=`\u{1b}\nFROM a\n",
         "FROM a\nRUN <<e\u{8}E\n",
         "FROM a\nK\u{7}EYWORD x\n",
         "FROM a AS \u{1b}[2J\n",
