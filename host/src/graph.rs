@@ -42,7 +42,7 @@ pub enum Base {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// The target is no stage.
-    #[error("target stage {name:?} is not in the Dockerfile{}", suggestion.as_ref().map(|s| format!(" (did you mean {s}?)")).unwrap_or_default())]
+    #[error("target stage {name:?} could not be found{}", suggestion.as_ref().map(|s| format!(" (did you mean {s}?)")).unwrap_or_default())]
     NoTarget {
         /// As asked.
         name: String,
@@ -60,7 +60,7 @@ impl BuildGraph {
         let last = stages.len().saturating_sub(1);
         let target = match target {
             None => last,
-            Some(name) => match find_stage(&stages, name, stages.len()) {
+            Some(name) => match stages.iter().rposition(|stage| is_called(stage, name)) {
                 Some(index) => index,
                 None => {
                     let names = stages.iter().filter_map(|s| s.source.from.alias.as_deref());
@@ -85,11 +85,15 @@ impl BuildGraph {
     }
 }
 
+/// Whether a stage has a name, in any case.
+fn is_called(stage: &Stage, name: &str) -> bool {
+    stage.source.from.alias.as_deref().is_some_and(|alias| alias.eq_ignore_ascii_case(name))
+}
+
 /// The last stage of a name before `before`, else the stage of that number.
 pub fn find_stage(stages: &[Stage], name: &str, before: usize) -> Option<usize> {
-    let named = |stage: &Stage| stage.source.from.alias.as_deref().is_some_and(|alias| alias.eq_ignore_ascii_case(name));
     let visible = stages.get(..before.min(stages.len()))?;
-    visible.iter().rposition(named).or_else(|| name.parse().ok().filter(|index| *index < visible.len()))
+    visible.iter().rposition(|stage| is_called(stage, name)).or_else(|| name.parse().ok().filter(|index| *index < visible.len()))
 }
 
 /// What a stage is called in messages: its name, else its number.

@@ -12,6 +12,7 @@ mod build_outputs;
 mod build_speed;
 mod build_stages;
 mod build_unprivileged;
+mod check_conformance;
 mod chmod_conformance;
 mod cli;
 mod contexts;

@@ -116,9 +116,11 @@ fn lower_with(name: &str, text: &str, heard: &Arc<Heard>, look: &mut dyn Inspect
         labels: Vec::new(),
         user: String::new(),
         working_dir: "/".to_owned(),
+        working_dir_set: false,
         shell: Vec::new(),
+        shell_set: false,
     };
-    set.handlers()[0].lower(&call, &stage, look)
+    set.handlers()[0].lower(&call, &stage, look).map(|lowered| lowered.operations)
 }
 
 fn failure(name: &str, text: &str) -> String {

@@ -4,31 +4,34 @@
 //! `/etc/group` itself, so it works on all of them, without running anything.
 
 use layerwright_plugin::inspect::{self, Place};
-use layerwright_plugin::instruction::{ArgumentForm, Capabilities, FlagSpec, Instruction, InstructionHandler, Keyword, Stage};
-use layerwright_plugin::operation::{MakeDirectory, Operation, WriteFile};
+use layerwright_plugin::instruction::{ArgumentForm, Capabilities, FlagSpec, Instruction, InstructionHandler, Keyword, Lowered, Rule, Stage, Warning};
+use layerwright_plugin::operation::{MakeDirectory, WriteFile};
 use layerwright_plugin::{Description, Error, ErrorCode, export_instruction_handler, log};
 
 /// Where ordinary users' numbers start.
 const FIRST_ID: u32 = 1000;
 
+/// The build check of this plugin.
+const CHANGING_ID: &str = "UserAddChangingId";
+
 struct UserAdd;
 
 impl InstructionHandler for UserAdd {
     fn describe() -> Capabilities {
-        Capabilities {
-            about: Description::new("example/useradd", env!("CARGO_PKG_VERSION"), "adds a user, a group and a home directory"),
-            keywords: vec![
-                Keyword::new("USERADD", ArgumentForm::Words)
-                    .expanded()
-                    .flag(FlagSpec::value("uid").expanded())
-                    .flag(FlagSpec::value("gid").expanded())
-                    .flag(FlagSpec::value("home").expanded())
-                    .flag(FlagSpec::value("shell").expanded()),
-            ],
-        }
+        let useradd = Keyword::new("USERADD", ArgumentForm::Words)
+            .expanded()
+            .flag(FlagSpec::value("uid").expanded())
+            .flag(FlagSpec::value("gid").expanded())
+            .flag(FlagSpec::value("home").expanded())
+            .flag(FlagSpec::value("shell").expanded());
+        Capabilities::new(
+            Description::new("example/useradd", env!("CARGO_PKG_VERSION"), "adds a user, a group and a home directory"),
+            [useradd],
+        )
+        .with_rules([Rule::new(CHANGING_ID, "An account without a fixed number may get another one when the base image changes")])
     }
 
-    fn lower(instruction: &Instruction, _stage: &Stage) -> Result<Vec<Operation>, Error> {
+    fn lower(instruction: &Instruction, _stage: &Stage) -> Result<Lowered, Error> {
         let [name] = instruction.words() else {
             return Err(Error::invalid("USERADD takes one name").hint("write `USERADD --uid=1000 app`"));
         };
@@ -50,11 +53,15 @@ impl InstructionHandler for UserAdd {
             group.lines.push(format!("{name}:x:{gid}:"));
         }
         log::debug(format!("{name} is {uid}:{gid}"));
-        Ok(vec![
+        let lowered = Lowered::new(vec![
             WriteFile::new("/etc/passwd", passwd.text()).into(),
             WriteFile::new("/etc/group", group.text()).into(),
             MakeDirectory::new(home).owner(format!("{uid}:{gid}")).into(),
-        ])
+        ]);
+        Ok(match instruction.flag("uid") {
+            Some(_) => lowered,
+            None => lowered.warn(Warning::new(CHANGING_ID, format!("User {name} gets the next free number, {uid}: fix it with --uid"))),
+        })
     }
 }
 
@@ -133,10 +140,11 @@ mod tests {
     #[test]
     fn a_user_takes_the_next_numbers() {
         let _host = busybox().install();
-        let operations = UserAdd::lower(&useradd(&["app"]), &Stage::default()).unwrap();
+        let lowered = UserAdd::lower(&useradd(&["app"]), &Stage::default()).unwrap();
+        assert_eq!(lowered.warnings, [Warning::new(CHANGING_ID, "User app gets the next free number, 1001: fix it with --uid")]);
         let passwd = "root:x:0:0:root:/root:/bin/sh\nbin:x:1000:1000::/:/bin/sh\napp:x:1001:1000::/home/app:/bin/sh\n";
         assert_eq!(
-            operations,
+            lowered.operations,
             [
                 WriteFile::new("/etc/passwd", passwd).into(),
                 WriteFile::new("/etc/group", "root:x:0:\napp:x:1000:\n").into(),
@@ -150,7 +158,8 @@ mod tests {
         let _host = fake::Host::new().install();
         let instruction =
             useradd(&["app"]).with_flag("uid", "7").with_flag("gid", "8").with_flag("home", "/srv").with_flag("shell", "/bin/false");
-        let operations = UserAdd::lower(&instruction, &Stage::default()).unwrap();
+        let Lowered { operations, warnings, .. } = UserAdd::lower(&instruction, &Stage::default()).unwrap();
+        assert!(warnings.is_empty());
         assert_eq!(operations[0], WriteFile::new("/etc/passwd", "app:x:7:8::/srv:/bin/false\n").into());
         assert_eq!(operations[2], MakeDirectory::new("/srv").owner("7:8").into());
     }

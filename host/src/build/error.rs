@@ -22,9 +22,30 @@ pub enum BuildError {
         #[source]
         source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
+    /// Several things are wrong, by line; more than one.
+    #[error("{}", several(.0))]
+    Several(Arc<Vec<BuildError>>),
     /// Another stage failed first.
     #[error("cancelled")]
     Cancelled,
+}
+
+fn several(errors: &[BuildError]) -> String {
+    let first = errors.first().map(ToString::to_string).unwrap_or_default();
+    format!("{first} (and {} more)", errors.len().saturating_sub(1))
+}
+
+impl From<Vec<BuildError>> for BuildError {
+    fn from(mut errors: Vec<BuildError>) -> Self {
+        match errors.pop() {
+            Some(only) if errors.is_empty() => only,
+            Some(last) => {
+                errors.push(last);
+                Self::Several(Arc::new(errors))
+            }
+            None => Self::other("nothing is known of what failed"),
+        }
+    }
 }
 
 /// The errors of a Dockerfile with the text that they are in.
@@ -82,6 +103,16 @@ impl BuildError {
     /// A registry's failure outside of any instruction, with what to do about it.
     pub fn registry(message: impl Into<String>, error: crate::registry::RegistryError) -> Self {
         Self::Other { message: message.into(), hint: error.hint(), source: Some(Arc::new(error)) }
+    }
+
+    /// The line of the Dockerfile that it belongs to; 0 where it belongs to none.
+    pub fn line(&self) -> u32 {
+        match self {
+            Self::Step(step) => step.span.start_line,
+            Self::Dockerfile(all) => all.errors.errors.first().map_or(0, |error| error.span.start_line),
+            Self::Several(errors) => errors.first().map_or(0, Self::line),
+            Self::Other { .. } | Self::Cancelled => 0,
+        }
     }
 
     /// The status to end with: that of a command that failed, else 1.

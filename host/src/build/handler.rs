@@ -1,4 +1,5 @@
 use crate::dockerfile::Keyword;
+use crate::dockerfile::lint::{Rule, RuleMessage};
 use crate::oci::Platform;
 use crate::operation::Operation;
 
@@ -13,12 +14,26 @@ pub trait InstructionHandler: Send + Sync {
     /// The keywords that it claims and how the parser reads them.
     fn keywords(&self) -> &[Keyword];
 
-    /// The operations that carry out one instruction.
+    /// The rules that its warnings belong to.
+    fn rules(&self) -> &[Rule];
+
+    /// What one instruction stands for. It may be asked without anything being built.
     ///
     /// # Errors
     /// `Invalid` where the user's text is wrong, `Deferred` where `look` could not answer yet, `Plugin` where the
     /// handler itself misbehaved.
-    fn lower(&self, call: &HandlerInput, stage: &StageState, look: &mut dyn Inspect) -> Result<Vec<Operation>, HandlerError>;
+    fn lower(&self, call: &HandlerInput, stage: &StageState, look: &mut dyn Inspect) -> Result<Lowered, HandlerError>;
+}
+
+/// What an instruction stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lowered {
+    /// What is carried out, in order.
+    pub operations: Vec<Operation>,
+    /// What is odd about it, each by one of the handler's rules.
+    pub warnings: Vec<RuleMessage>,
+    /// The instruction in the image's history; none for the text as written.
+    pub history: Option<String>,
 }
 
 /// An instruction as a handler sees it: parsed, and expanded where its keyword says so.
@@ -32,7 +47,7 @@ pub struct HandlerInput {
     pub arguments: HandlerArguments,
     /// Heredocs in the order written.
     pub heredocs: Vec<HandlerHeredoc>,
-    /// The instruction as the history shows it.
+    /// The instruction as it is written, continuations joined.
     pub text: String,
 }
 
@@ -77,8 +92,12 @@ pub struct StageState {
     pub user: String,
     /// Absolute.
     pub working_dir: String,
+    /// Whether an instruction chose it, and not the base image.
+    pub working_dir_set: bool,
     /// For shell forms.
     pub shell: Vec<String>,
+    /// Whether an instruction or the base image chose it.
+    pub shell_set: bool,
 }
 
 /// Where a handler looks.

@@ -1,13 +1,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::checks::{Checks, ignored_sources, is_secret_name};
 use super::configure::configure;
 use super::error::Failure;
-use super::handler::{HandlerArguments, HandlerError, HandlerHeredoc, HandlerInput, Inspect, InstructionHandler, StageState};
+use super::handler::{HandlerArguments, HandlerError, HandlerHeredoc, HandlerInput, Inspect, InstructionHandler, Lowered, StageState};
 use super::scope::Scope;
-use crate::dockerfile::{Arguments, Instruction, Keywords, Span, expand_instruction, expand_word};
+use crate::context::IgnoreFile;
+use crate::dockerfile::lint::rules;
+use crate::dockerfile::{Arguments, Expander, Instruction, Keywords, Span, expand_instruction, expand_word, suggest_exactly};
 use crate::oci::{History, ImageConfig, Platform};
-use crate::operation::{Copy, Operation, Ownership, Source};
+use crate::operation::{ConfigChange, Copy, Operation, Ownership, Source};
 
 /// The handlers by the keywords that they claim.
 pub struct Handlers {
@@ -19,7 +22,7 @@ impl Handlers {
     /// Takes the claims of all handlers.
     ///
     /// # Errors
-    /// Two handlers claim one keyword, or one claims a word that is none.
+    /// Two handlers claim one keyword or one rule, or one claims a word that is none.
     pub fn new(handlers: Vec<Arc<dyn InstructionHandler>>) -> Result<Self, crate::dockerfile::KeywordError> {
         let mut keywords = Keywords::new();
         let mut by_keyword = BTreeMap::new();
@@ -27,6 +30,9 @@ impl Handlers {
             for keyword in handler.keywords() {
                 keywords.claim(handler.name(), keyword.clone())?;
                 by_keyword.insert(keyword.name.clone(), Arc::clone(&handler));
+            }
+            for rule in handler.rules() {
+                keywords.claim_rule(handler.name(), rule.clone())?;
             }
         }
         Ok(Self { by_keyword, keywords })
@@ -89,6 +95,12 @@ pub struct Lowering {
     pub scope: Scope,
     /// Whether this stage has set a command.
     pub command_set: bool,
+    /// Whether an instruction has set the working directory, here or in a stage that this one is based on.
+    pub working_dir_set: bool,
+    /// Whether all variables are known: a base image that could not be had may have set others.
+    pub complete: bool,
+    /// The last instruction of each kind of which only the last counts.
+    last: BTreeMap<String, Instruction>,
 }
 
 /// The fixed surroundings of a lowering.
@@ -103,6 +115,10 @@ pub struct Surroundings<'a> {
     pub build: &'a Platform,
     /// The platform that the image is for.
     pub target: &'a Platform,
+    /// Who hears of what is odd.
+    pub checks: &'a Checks,
+    /// What the main context leaves out.
+    pub ignore: &'a IgnoreFile,
 }
 
 /// Why an instruction has not been lowered.
@@ -120,6 +136,18 @@ impl<E: Into<Failure>> From<E> for NotLowered {
 }
 
 impl Lowering {
+    /// The state at the start of a stage, from the configuration of its base.
+    pub fn new(config: ImageConfig) -> Self {
+        let scope = Scope::from_environment(&config.config.env);
+        Self { config, scope, command_set: false, working_dir_set: false, complete: true, last: BTreeMap::new() }
+    }
+
+    /// The state at the start of a stage that is based on this one.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { command_set: false, last: BTreeMap::new(), ..self.clone() }
+    }
+
     /// Lowers one instruction and takes its changes of configuration and scope.
     ///
     /// # Errors
@@ -131,14 +159,87 @@ impl Lowering {
         let handler = around.handlers.by_keyword.get(&instruction.name);
         let handler = handler.ok_or_else(|| Failure::new(format!("unknown instruction: {}", instruction.keyword)))?;
         let get = |name: &str| self.scope.get(name).map(str::to_owned);
-        let expanded = expand_instruction(instruction, around.escape, around.handlers.keywords(), &get)?.value;
-        let input = handler_input(&expanded);
-        let operations = handler.lower(&input, &self.state(around), look).map_err(|error| match error {
-            HandlerError::Deferred => NotLowered::Deferred,
+        let expanded = expand_instruction(instruction, around.escape, around.handlers.keywords(), &get);
+        let unset = match &expanded {
+            Ok(expanded) => &expanded.unset,
+            Err(error) => &error.unset,
+        };
+        // A deferred instruction is lowered again, and its findings are those of the last time.
+        let report = || self.check_unset(unset, instruction, around);
+        let input = match &expanded {
+            Ok(expanded) => handler_input(&expanded.instruction),
+            Err(error) => {
+                report();
+                return Err(NotLowered::Failed(error.clone().into()));
+            }
+        };
+        let lowered = match handler.lower(&input, &self.state(around), look) {
+            Err(HandlerError::Deferred) => return Err(NotLowered::Deferred),
+            lowered => {
+                report();
+                lowered
+            }
+        };
+        let lowered = lowered.map_err(|error| match error {
             HandlerError::Invalid { message, hint } => NotLowered::Failed(Failure { hint, ..Failure::new(message) }),
-            plugin @ HandlerError::Plugin { .. } => NotLowered::Failed(plugin.into()),
+            other => NotLowered::Failed(other.into()),
         })?;
-        Ok(self.take(instruction, input.text, operations))
+        self.check(instruction, &lowered, around);
+        Ok(self.take(instruction, input.text, lowered))
+    }
+
+    /// Reports variables that nothing sets. One that is declared and has no value is meant to be empty.
+    fn check_unset(&self, unset: &[String], instruction: &Instruction, around: &Surroundings<'_>) {
+        for name in unset.iter().filter(|name| self.complete && !self.scope.declares(name)) {
+            let near = suggest_exactly(name, self.scope.variables().iter().map(|(name, _)| name.as_str()));
+            let near = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+            around.checks.report(&rules::UNDEFINED_VAR, format!("Usage of undefined variable '${name}'{near}"), instruction);
+        }
+    }
+
+    /// Reports what is odd about an instruction that has been lowered.
+    fn check(&mut self, instruction: &Instruction, lowered: &Lowered, around: &Surroundings<'_>) {
+        let (checks, keywords) = (around.checks, around.handlers.keywords());
+        if let Arguments::Pairs(pairs) = &instruction.arguments {
+            let word = &instruction.keyword;
+            for _ in pairs.iter().filter(|pair| pair.legacy) {
+                let message = format!("\"{word} key=value\" should be used instead of legacy \"{word} key value\" format");
+                checks.report(&rules::LEGACY_KEY_VALUE_FORMAT, message, instruction);
+            }
+        }
+        if keywords.get(&instruction.name).is_some_and(|keyword| keyword.last_counts)
+            && let Some(earlier) = self.last.insert(instruction.name.clone(), instruction.clone())
+        {
+            let word = &instruction.keyword;
+            let why = "should not be used in the same stage because only the last one will be used";
+            let comments = [earlier.comments.as_slice(), instruction.comments.as_slice()].concat();
+            checks.report_at(
+                &rules::MULTIPLE_INSTRUCTIONS_DISALLOWED,
+                format!("Multiple {word} instructions {why}"),
+                &earlier.span,
+                &comments,
+            );
+        }
+        for warning in &lowered.warnings {
+            if let Some(rule) = keywords.rule(&warning.rule) {
+                checks.report(rule, warning.message.clone(), instruction);
+            }
+        }
+        for operation in &lowered.operations {
+            match operation {
+                Operation::Configure(ConfigChange::Env(name, _)) => check_secret(name, instruction, checks),
+                Operation::Copy(copy) => {
+                    for path in ignored_sources(copy, around.ignore) {
+                        let name = instruction.name.to_lowercase();
+                        let (first, rest) = name.split_at_checked(1).unwrap_or(("", &name));
+                        let verb = format!("{}{rest}", first.to_uppercase());
+                        let message = format!("Attempting to {verb} file {path:?} that is excluded by .dockerignore");
+                        checks.report(&rules::COPY_IGNORED_FILE, message, instruction);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     fn state(&self, around: &Surroundings<'_>) -> StageState {
@@ -153,19 +254,23 @@ impl Lowering {
             labels: container.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             user: container.user.clone(),
             working_dir: if container.working_dir.is_empty() { "/".to_owned() } else { container.working_dir.clone() },
+            working_dir_set: self.working_dir_set,
             shell: container.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]),
+            shell_set: container.shell.as_ref().is_some_and(|shell| !shell.is_empty()),
         }
     }
 
-    fn take(&mut self, instruction: &Instruction, text: String, operations: Vec<Operation>) -> Step {
+    fn take(&mut self, instruction: &Instruction, text: String, lowered: Lowered) -> Step {
         let mut tasks = Vec::new();
-        let mut created_by = text.clone();
-        for operation in operations {
+        let mut created_by = lowered.history.unwrap_or_else(|| text.clone());
+        for operation in lowered.operations {
             match operation {
                 Operation::Configure(change) => {
                     configure(&mut self.config, &change, &mut self.command_set);
-                    if let crate::operation::ConfigChange::Env(name, value) = &change {
-                        self.scope.set(name, value);
+                    match &change {
+                        ConfigChange::Env(name, value) => self.scope.set(name, value),
+                        ConfigChange::WorkingDir(_) => self.working_dir_set = true,
+                        _ => {}
                     }
                 }
                 operation => {
@@ -219,11 +324,18 @@ impl Lowering {
     fn declare(&mut self, instruction: &Instruction, around: &Surroundings<'_>) -> Result<Step, Failure> {
         let mut shown = Vec::new();
         for declaration in instruction.declarations() {
+            check_secret(&declaration.name, instruction, around.checks);
             let value = match (around.globals.given.get(&declaration.name), &declaration.default) {
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => {
                     let get = |name: &str| self.scope.get(name).map(str::to_owned);
-                    Some(expand_word(default, around.escape, &get)?)
+                    let expanded = Expander::new(around.escape, &get).word(default);
+                    let unset = match &expanded {
+                        Ok(expanded) => expanded.unset.iter().cloned().collect(),
+                        Err(error) => error.unset.clone(),
+                    };
+                    self.check_unset(&unset, instruction, around);
+                    Some(expanded?.value)
                 }
                 (None, None) => around.globals.scope.get(&declaration.name).map(str::to_owned),
             };
@@ -237,6 +349,13 @@ impl Lowering {
         let history =
             History { created_by: Some(text.clone()), comment: Some("layerwright".to_owned()), empty_layer: true, ..History::default() };
         Ok(Step { span: instruction.span.clone(), text, tasks: Vec::new(), history })
+    }
+}
+
+fn check_secret(name: &str, instruction: &Instruction, checks: &Checks) {
+    if is_secret_name(name) {
+        let message = format!("Do not use ARG or ENV instructions for sensitive data ({} {name:?})", instruction.name);
+        checks.report(&rules::SECRETS_USED_IN_ARG_OR_ENV, message, instruction);
     }
 }
 

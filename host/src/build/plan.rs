@@ -4,20 +4,22 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use tokio::sync::OnceCell;
 
-use super::Deps;
+use super::checks::Checks;
 use super::error::{BuildError, Failure};
 use super::handler::{FileInfo, Inspect, LookError, Place};
+use super::inputs::Inputs;
 use super::lowering::{Globals, Lowering, NotLowered, Step, Surroundings};
-use super::scope::Scope;
 use super::settings::{BuildSettings, NamedContext, context_name};
 use super::source::PlannedSource;
 use crate::context::{BuildContext, Location};
-use crate::dockerfile::{Dockerfile, Instruction, parse_trigger};
+use crate::dockerfile::lint::rules;
+use crate::dockerfile::{Dockerfile, Instruction, Span, parse_trigger};
 use crate::fetch::NamedBy;
-use crate::graph::{Base, BuildGraph};
+use crate::graph::{Base, BuildGraph, Stage, stage_label};
 use crate::image::{Image, Layout};
 use crate::oci::{ImageConfig, Reference};
 use crate::operation::Source;
+use crate::progress::Level;
 
 /// What a stage is made of, before anything is unpacked or run.
 pub struct StagePlan {
@@ -64,6 +66,39 @@ impl StagePlan {
     }
 }
 
+/// A stage that reads a later one, or itself.
+#[derive(Clone)]
+struct Forward {
+    from: usize,
+    to: usize,
+    /// What is said of it.
+    message: String,
+}
+
+/// Whether a way leads along the edges.
+fn leads(edges: &[(usize, usize)], from: usize, to: usize) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut todo = vec![from];
+    while let Some(at) = todo.pop() {
+        if at == to {
+            return true;
+        }
+        if seen.insert(at) {
+            todo.extend(edges.iter().filter(|(start, _)| *start == at).map(|(_, end)| *end));
+        }
+    }
+    false
+}
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be carried out: all that it needs must be there.
+    Build,
+    /// To be looked at: what cannot be had is passed over, and what must wait is left out.
+    Check,
+}
+
 /// Plans stages, each once, from the target down: a stage that nothing needs is never looked at.
 pub struct Planner {
     /// The stages.
@@ -73,7 +108,11 @@ pub struct Planner {
     /// Arguments that stages may declare.
     pub globals: Globals,
     settings: Arc<BuildSettings>,
-    deps: Arc<Deps>,
+    inputs: Inputs,
+    checks: Arc<Checks>,
+    purpose: Purpose,
+    problems: std::sync::Mutex<Vec<BuildError>>,
+    forward: std::sync::Mutex<Vec<Forward>>,
     plans: Vec<OnceCell<Arc<StagePlan>>>,
     images: std::sync::Mutex<BTreeMap<String, Arc<OnceCell<Image>>>>,
     contexts: std::sync::Mutex<BTreeMap<String, Arc<OnceCell<Arc<BuildContext>>>>>,
@@ -81,24 +120,24 @@ pub struct Planner {
 
 impl Planner {
     /// A planner that has planned nothing yet.
-    pub fn new(graph: BuildGraph, dockerfile: Dockerfile, globals: Globals, settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Self {
+    pub fn new(
+        graph: BuildGraph,
+        dockerfile: Dockerfile,
+        globals: Globals,
+        settings: Arc<BuildSettings>,
+        inputs: Inputs,
+        checks: Arc<Checks>,
+        purpose: Purpose,
+    ) -> Self {
         let plans = graph.stages.iter().map(|_| OnceCell::new()).collect();
-        Self {
-            graph,
-            dockerfile,
-            globals,
-            settings,
-            deps,
-            plans,
-            images: std::sync::Mutex::default(),
-            contexts: std::sync::Mutex::default(),
-        }
+        let (problems, forward, images, contexts) = Default::default();
+        Self { graph, dockerfile, globals, settings, inputs, checks, purpose, problems, forward, plans, images, contexts }
     }
 
-    /// The plan of a stage and of all that it needs.
+    /// The plan of a stage and of all that it needs. What is wrong with one is among the problems, and the rest is planned all the same.
     ///
     /// # Errors
-    /// An instruction that is wrong, or a base image that cannot be had.
+    /// The stage does not exist.
     pub fn plan(&self, index: usize) -> BoxFuture<'_, Result<Arc<StagePlan>, BuildError>> {
         async move {
             let cell = self.plans.get(index).ok_or_else(|| BuildError::other(format!("stage {index} does not exist")))?;
@@ -109,6 +148,49 @@ impl Planner {
         .boxed()
     }
 
+    /// All that is wrong with the stages planned so far, by line.
+    pub fn problems(&self) -> Vec<BuildError> {
+        let mut problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        problems.sort_by_key(BuildError::line);
+        problems
+    }
+
+    fn problem(&self, error: BuildError) {
+        self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(error);
+    }
+
+    /// Tells circles among the stages that read a later one from stages that are merely in the wrong order.
+    pub async fn find_circles(&self) {
+        let mut known = 0;
+        // Planning a later stage may bring up more of them.
+        loop {
+            let next = self.forward().get(known).cloned();
+            let Some(Forward { from, to, message }) = next else { return };
+            known += 1;
+            if from != to && self.plan(to).await.is_err() {
+                continue;
+            }
+            let mut edges: Vec<(usize, usize)> = self.forward().iter().map(|forward| (forward.from, forward.to)).collect();
+            edges.extend(self.plans().iter().flat_map(|plan| plan.needs().into_iter().map(|needed| (plan.index, needed))));
+            if !leads(&edges, to, from) {
+                continue;
+            }
+            let circle = format!("circular dependency detected on stage: {}", stage_label(&self.dockerfile, from));
+            let mut problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for problem in problems.iter_mut() {
+                if let BuildError::Step(step) = problem
+                    && step.message == message
+                {
+                    *problem = Failure::new(circle.clone()).at(&step.source, &step.span);
+                }
+            }
+        }
+    }
+
+    fn forward(&self) -> std::sync::MutexGuard<'_, Vec<Forward>> {
+        self.forward.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// The plans made so far.
     pub fn plans(&self) -> Vec<Arc<StagePlan>> {
         self.plans.iter().filter_map(|cell| cell.get().cloned()).collect()
@@ -117,90 +199,127 @@ impl Planner {
     /// What lowering needs to know.
     pub fn surroundings(&self) -> Surroundings<'_> {
         Surroundings {
-            handlers: &self.deps.handlers,
+            handlers: &self.inputs.handlers,
             escape: self.dockerfile.directives.escape,
             globals: &self.globals,
             build: &self.settings.build_platform,
             target: &self.settings.platform,
+            checks: &self.checks,
+            ignore: &self.inputs.context.ignore,
         }
     }
 
     async fn make(&self, index: usize) -> Result<StagePlan, BuildError> {
         let stage = self.graph.stages.get(index).ok_or_else(|| BuildError::other(format!("stage {index} does not exist")))?;
-        let span = stage.source.from.instruction.span.clone();
-        let at = |failure: Failure| failure.at(&self.deps.dockerfile, &span);
-        let (base, mut state) = match &stage.base {
-            Base::Stage(parent) => {
-                let parent_plan = self.plan(*parent).await?;
-                let complete = parent_plan.rest.is_empty();
-                (PlannedBase::Stage(*parent), parent_plan.state.clone().filter(|_| complete))
-            }
-            Base::Scratch => {
-                let image = Image::scratch(blank(&stage.platform));
-                let state = Some(start(&image.config));
-                (PlannedBase::Image(Box::new(image)), state)
-            }
-            Base::Image(reference) => {
-                let image = self.image(reference, &stage.platform).await.map_err(at)?;
-                let state = Some(start(&image.config));
-                (PlannedBase::Image(Box::new(image)), state)
-            }
-            Base::Named(name) => {
-                let image = match self.settings.named_context(name, &stage.platform) {
-                    Some(NamedContext::Files(_)) => Image::scratch(blank(&stage.platform)),
-                    _ => self.named_image(name, &stage.platform).await.map_err(at)?,
-                };
-                let state = Some(start(&image.config));
-                (PlannedBase::Image(Box::new(image)), state)
+        let (base, state) = self.base(stage).await?;
+        let mut plan = StagePlan { index, base, steps: Vec::new(), rest: Vec::new(), state: None, sources: BTreeMap::new() };
+        let Some(mut state) = state else {
+            plan.rest = stage.source.instructions.clone();
+            return Ok(plan);
+        };
+        let mut todo = match self.triggers(&mut state, &stage.source.from.instruction.span) {
+            Ok(triggers) => triggers,
+            Err(error) => {
+                self.problem(error);
+                Vec::new()
             }
         };
-        let mut todo: Vec<Instruction> = Vec::new();
-        if let Some(state) = &mut state {
-            state.command_set = false;
-            todo.extend(self.triggers(state, &span)?);
-        }
         todo.extend(stage.source.instructions.iter().cloned());
-        let mut steps = Vec::new();
-        let mut rest = Vec::new();
         // Files as a base are the first layer.
-        if let (Base::Named(name), Some(state)) = (&stage.base, &state)
+        if let Base::Named(name) = &stage.base
             && let Some(NamedContext::Files(_)) = self.settings.named_context(name, &stage.platform)
         {
-            steps.push(state.copy_all(&stage.source.from.instruction, name));
+            plan.steps.push(state.copy_all(&stage.source.from.instruction, name));
         }
-        match &mut state {
-            None => rest = todo,
-            Some(state) => {
-                let around = self.surroundings();
-                let mut look = PlanningLook { deps: &self.deps };
-                let mut todo = todo.into_iter();
-                while let Some(instruction) = todo.next() {
-                    match state.lower(&instruction, &around, &mut look) {
-                        Ok(step) => steps.push(step),
-                        Err(NotLowered::Deferred) => {
-                            rest.push(instruction);
-                            rest.extend(todo);
-                            break;
-                        }
-                        Err(NotLowered::Failed(failure)) => return Err(failure.at(&self.deps.dockerfile, &instruction.span)),
-                    }
+        self.lower(todo, &mut state, &mut plan);
+        plan.state = Some(state);
+        for step in std::mem::take(&mut plan.steps) {
+            if let Err(error) = self.add_sources(index, &step, &mut plan.sources).await {
+                self.problem(error);
+            }
+            plan.steps.push(step);
+        }
+        Ok(plan)
+    }
+
+    /// Lowers instructions up to the first that looks at files of the build. One that is wrong is a problem, and the next is lowered.
+    fn lower(&self, todo: Vec<Instruction>, state: &mut Lowering, plan: &mut StagePlan) {
+        let around = self.surroundings();
+        let mut look = PlanningLook { inputs: &self.inputs };
+        let mut todo = todo.into_iter();
+        while let Some(instruction) = todo.next() {
+            match state.lower(&instruction, &around, &mut look) {
+                Ok(step) => plan.steps.push(step),
+                // What it would change is not known.
+                Err(NotLowered::Deferred) if self.purpose == Purpose::Check => state.complete = false,
+                Err(NotLowered::Deferred) => {
+                    plan.rest.push(instruction);
+                    plan.rest.extend(todo);
+                    return;
                 }
+                Err(NotLowered::Failed(failure)) => self.problem(failure.at(&self.inputs.dockerfile, &instruction.span)),
             }
         }
-        let mut sources = BTreeMap::new();
-        for step in &steps {
-            self.add_sources(index, step, &mut sources).await?;
+    }
+
+    /// What a stage starts from, and the state there; none where earlier steps must be carried out first.
+    async fn base(&self, stage: &Stage) -> Result<(PlannedBase, Option<Lowering>), BuildError> {
+        let span = &stage.source.from.instruction.span;
+        let image = match &stage.base {
+            Base::Stage(parent) => {
+                let plan = self.plan(*parent).await?;
+                let state = plan.state.as_ref().filter(|_| plan.rest.is_empty()).map(Lowering::child);
+                return Ok((PlannedBase::Stage(*parent), state));
+            }
+            Base::Scratch => Ok(nothing(&stage.platform)),
+            Base::Image(reference) => self.image(reference, &stage.platform).await,
+            Base::Named(name) => match self.settings.named_context(name, &stage.platform) {
+                Some(NamedContext::Files(_)) => Ok(nothing(&stage.platform)),
+                _ => self.named_image(name, &stage.platform).await,
+            },
+        };
+        let (image, known) = match image {
+            Ok(image) => {
+                if let Base::Image(reference) = &stage.base {
+                    self.check_platform(reference, &image, stage);
+                }
+                (image, true)
+            }
+            Err(failure) if self.purpose == Purpose::Check => {
+                let error = failure.at(&self.inputs.dockerfile, span);
+                let note = format!("the base image on line {} is not looked at: {error}", span.start_line);
+                self.inputs.reporter.log(Level::Warning, &note);
+                (nothing(&stage.platform), false)
+            }
+            Err(failure) => {
+                self.problem(failure.at(&self.inputs.dockerfile, span));
+                return Ok((PlannedBase::Image(Box::new(nothing(&stage.platform))), None));
+            }
+        };
+        let mut state = start(&image.config);
+        state.complete = known;
+        Ok((PlannedBase::Image(Box::new(image)), Some(state)))
+    }
+
+    fn check_platform(&self, reference: &Reference, image: &Image, stage: &Stage) {
+        let (config, expected) = (&image.config, &stage.platform);
+        if image.layers.is_empty() || (config.os == expected.os && config.architecture == expected.architecture) {
+            return;
         }
-        Ok(StagePlan { index, base, steps, rest, state, sources })
+        let actual =
+            crate::oci::Platform { variant: config.variant.clone(), ..crate::oci::Platform::new(&config.os, &config.architecture) };
+        let (actual, expected) = (actual.to_string(), expected.to_string());
+        let message = format!("Base image {reference} was pulled with platform {actual:?}, expected {expected:?} for current build");
+        self.checks.report(&rules::INVALID_BASE_IMAGE_PLATFORM, message, &stage.source.from.instruction);
     }
 
     /// The instructions that a base leaves to its children; they run once.
-    pub fn triggers(&self, state: &mut Lowering, span: &crate::dockerfile::Span) -> Result<Vec<Instruction>, BuildError> {
+    pub fn triggers(&self, state: &mut Lowering, span: &Span) -> Result<Vec<Instruction>, BuildError> {
         let texts = std::mem::take(&mut state.config.config.on_build);
         let parse = |text: &String| {
-            let parsed = parse_trigger(text, self.deps.handlers.keywords());
+            let parsed = parse_trigger(text, self.inputs.handlers.keywords());
             let failed = |error| {
-                Failure::because(format!("the base image's trigger ONBUILD {text} does not parse"), error).at(&self.deps.dockerfile, span)
+                Failure::because(format!("the base image's trigger ONBUILD {text} does not parse"), error).at(&self.inputs.dockerfile, span)
             };
             parsed.map(|instruction| Instruction { span: span.clone(), ..instruction }).map_err(failed)
         };
@@ -219,7 +338,7 @@ impl Planner {
                 _ => continue,
             };
             if !into.contains_key(name) {
-                let found = self.source(index, name).await.map_err(|failure| failure.at(&self.deps.dockerfile, &step.span))?;
+                let found = self.source(index, name).await.map_err(|failure| failure.at(&self.inputs.dockerfile, &step.span))?;
                 into.insert(name.clone(), found);
             }
         }
@@ -231,7 +350,7 @@ impl Planner {
         let platform = self.graph.stages.get(index).map_or(&self.settings.platform, |stage| &stage.platform);
         match self.settings.named_context(name, platform) {
             Some(NamedContext::Files(location)) => return Ok(PlannedSource::Context(self.named_files(name, location).await?)),
-            Some(NamedContext::Scratch) => return Ok(PlannedSource::Image(Box::new(Image::scratch(blank(platform))))),
+            Some(NamedContext::Scratch) => return Ok(PlannedSource::Image(Box::new(nothing(platform)))),
             Some(_) => return Ok(PlannedSource::Image(Box::new(self.named_image(name, platform).await?))),
             None => {}
         }
@@ -239,10 +358,10 @@ impl Planner {
             return Ok(PlannedSource::Stage(earlier));
         }
         if let Some(later) = self.graph.later(name, index) {
-            let what = if later == index { "is this stage itself" } else { "comes later" };
-            return Err(Failure::new(format!(
-                "cannot copy from stage {name:?}: it {what}, and needs to be defined before the current stage"
-            )));
+            let label = stage_label(&self.dockerfile, index);
+            let message = format!("cannot copy from stage {name:?}, it needs to be defined before current stage {label:?}");
+            self.forward().push(Forward { from: index, to: later, message: message.clone() });
+            return Err(Failure::new(message));
         }
         if name.bytes().all(|b| b.is_ascii_digit()) {
             let count = self.graph.stages.len();
@@ -266,7 +385,7 @@ impl Planner {
         match self.settings.named_context(name, platform) {
             Some(NamedContext::Image(reference)) => self.image(reference, platform).await,
             Some(NamedContext::Layout { path, name, digest }) => Ok(Layout::open(path)?.image_of(name.as_deref(), *digest, platform)?.0),
-            Some(NamedContext::Scratch) => Ok(Image::scratch(blank(platform))),
+            Some(NamedContext::Scratch) => Ok(nothing(platform)),
             Some(NamedContext::Files(_)) => Err(Failure::new(format!("the build context {name} is no image"))),
             None => Err(Failure::new(format!("no build context is called {name}"))),
         }
@@ -279,7 +398,11 @@ impl Planner {
             Arc::clone(contexts.entry(format!("{} {location:?}", context_name(name))).or_default())
         };
         let opened = cell.get_or_try_init(|| async {
-            let opened = self.deps.fetcher.open(location, NamedBy::Operator).await.map_err(Failure::fetch)?;
+            let Some(fetcher) = self.inputs.fetcher.as_ref().filter(|_| self.purpose == Purpose::Build) else {
+                // Whoever only looks at a Dockerfile needs none of the files.
+                return Ok(Arc::clone(&self.inputs.context));
+            };
+            let opened = fetcher.open(location, NamedBy::Operator).await.map_err(Failure::fetch)?;
             Ok::<_, Failure>(Arc::new(opened.context(None)?))
         });
         Ok(Arc::clone(opened.await?))
@@ -291,7 +414,7 @@ impl Planner {
     /// It cannot be had.
     pub async fn context(&self, name: &str) -> Result<Option<Arc<BuildContext>>, Failure> {
         if name.is_empty() {
-            return Ok(Some(Arc::clone(&self.deps.context)));
+            return Ok(Some(Arc::clone(&self.inputs.context)));
         }
         match self.settings.named_context(name, &self.settings.platform) {
             Some(NamedContext::Files(location)) => Ok(Some(self.named_files(name, location).await?)),
@@ -306,21 +429,8 @@ impl Planner {
             let mut images = self.images.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             Arc::clone(images.entry(key).or_default())
         };
-        let image = cell.get_or_try_init(|| async {
-            let remote = self.deps.client.pull_image(reference, platform).await.map_err(Failure::registry)?;
-            Ok::<_, Failure>(remote.image()?)
-        });
+        let image = cell.get_or_try_init(|| self.inputs.images.image(reference, platform));
         image.await.cloned()
-    }
-}
-
-/// The configuration of an image of nothing.
-fn blank(platform: &crate::oci::Platform) -> ImageConfig {
-    ImageConfig {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-        variant: platform.variant.clone(),
-        ..ImageConfig::default()
     }
 }
 
@@ -333,8 +443,17 @@ pub fn start(config: &ImageConfig) -> Lowering {
     if config.config.working_dir.is_empty() {
         config.config.working_dir = "/".to_owned();
     }
-    let scope = Scope::from_environment(&config.config.env);
-    Lowering { config, scope, command_set: false }
+    Lowering::new(config)
+}
+
+/// An image without files.
+fn nothing(platform: &crate::oci::Platform) -> Image {
+    Image::scratch(ImageConfig {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone(),
+        ..ImageConfig::default()
+    })
 }
 
 /// Where programs are found in an image that does not say.
@@ -342,13 +461,13 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// Sees the build context; everything else does not exist yet.
 struct PlanningLook<'a> {
-    deps: &'a Deps,
+    inputs: &'a Inputs,
 }
 
 impl PlanningLook<'_> {
     fn context(&self, place: &Place) -> Result<super::source::TreeLook, LookError> {
         match place {
-            Place::Context(name) if name.is_empty() => super::source::TreeLook::context(&self.deps.context),
+            Place::Context(name) if name.is_empty() => super::source::TreeLook::context(&self.inputs.context),
             _ => Err(LookError::Deferred),
         }
     }

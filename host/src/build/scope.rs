@@ -49,6 +49,17 @@ impl Scope {
         self.arguments.push((name.to_owned(), value));
     }
 
+    /// Whether a build argument is declared, with a value or without.
+    pub fn declares(&self, name: &str) -> bool {
+        self.arguments.iter().any(|(n, _)| n == name)
+    }
+
+    /// The names of all variables and declared build arguments.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let variables = self.variables.iter().map(|(name, _)| name.as_str());
+        variables.chain(self.arguments.iter().map(|(name, _)| name.as_str()))
+    }
+
     /// All variables, in the order of their first declaration: the environment of a process.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables

@@ -33,6 +33,26 @@ pub struct BuildSettings {
     pub source_date_epoch: Option<i64>,
 }
 
+impl BuildSettings {
+    /// A build of the last stage for a platform, here, that asks for nothing else.
+    pub fn new(platform: Platform) -> Self {
+        Self {
+            platform,
+            build_platform: Platform::host(),
+            target: None,
+            build_args: Vec::new(),
+            labels: Vec::new(),
+            build_contexts: Vec::new(),
+            secrets: Vec::new(),
+            extra_hosts: Vec::new(),
+            shm_size: None,
+            isolation: Isolation::Auto,
+            compression: Compression::GZIP,
+            source_date_epoch: None,
+        }
+    }
+}
+
 /// Where commands run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {

@@ -149,7 +149,7 @@ impl Shared {
         let state = match (&plan.state, parent) {
             (Some(state), _) => work.rest(&plan, state.clone(), plan.rest.clone()).await?,
             (None, Some(parent)) => {
-                let mut state = Lowering { command_set: false, ..parent.state.clone() };
+                let mut state = parent.state.child();
                 let mut instructions = self.planner.triggers(&mut state, &from)?;
                 instructions.extend(plan.rest.iter().cloned());
                 work.rest(&plan, state, instructions).await?

@@ -29,6 +29,14 @@ pub fn render(error: &BuildError) -> String {
             headline(&mut out, message, source.as_deref().map(|s| s as _));
             hint(&mut out, what.as_deref());
         }
+        BuildError::Several(errors) => {
+            for (index, error) in errors.iter().enumerate() {
+                if index > 0 {
+                    out.push('\n');
+                }
+                out.push_str(&render(error));
+            }
+        }
         BuildError::Cancelled => headline(&mut out, "cancelled", None),
     }
     out

@@ -15,6 +15,16 @@ pub enum KeywordError {
         /// Who claimed it again.
         second: String,
     },
+    /// Two handlers have a rule of one name.
+    #[error("the check {rule} is declared by both {first} and {second}, remove one of the two")]
+    Rule {
+        /// Its name.
+        rule: String,
+        /// Who declared it first.
+        first: String,
+        /// Who declared it again.
+        second: String,
+    },
     /// A name that no Dockerfile could use.
     #[error("{claimant} claims {keyword:?}, which is not an instruction's name: upper case letters, digits, - and _ in at most 64 bytes")]
     Name {
@@ -128,7 +138,7 @@ pub enum ParseErrorKind {
     #[error("{0} must have two arguments")]
     TwoArguments(String),
     /// A word without `=` among pairs.
-    #[error("syntax error - can't find = in {0:?}, must be of the form: name=value")]
+    #[error("syntax error - can't find = in {0:?}. Must be of the form: name=value")]
     NoEquals(String),
     /// A pair with no name.
     #[error("{0} names can not be blank")]
@@ -166,12 +176,32 @@ fn did_you_mean(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|word| format!(" (did you mean {word}?)")).unwrap_or_default()
 }
 
+/// The distance from which on two words have nothing to do with each other.
+const FAR: usize = 3;
+/// The longest word for which a nearest one is looked for, in bytes.
+const LONGEST_WORD: usize = 64;
+
 /// The option nearest to a word that is not one of them: at most two letters off, in any case.
 pub fn suggest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    const FAR: usize = 3;
-    let word = if word.len() <= 64 { word.to_lowercase() } else { return None };
+    let word = if word.len() <= LONGEST_WORD { word.to_lowercase() } else { return None };
     let distances = options.into_iter().map(|option| (strsim::levenshtein(&word, &option.to_lowercase()), option));
     distances.filter(|(distance, _)| *distance < FAR).min_by_key(|(distance, _)| *distance).map(|(_, option)| option.to_owned())
+}
+
+/// The option nearest to a word that is none of them, where case counts: at most two letters off, the first of several.
+pub fn suggest_exactly<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut nearest: Option<(usize, &str)> = None;
+    for option in options.into_iter().filter(|option| option.len() <= LONGEST_WORD && word.len() <= LONGEST_WORD) {
+        // The word itself is known: something else is wrong.
+        if option == word {
+            return None;
+        }
+        let distance = strsim::levenshtein(word, option);
+        if distance < FAR && nearest.is_none_or(|(least, _)| distance < least) {
+            nearest = Some((distance, option));
+        }
+    }
+    nearest.map(|(_, option)| option.to_owned())
 }
 
 /// An expansion that failed.
@@ -182,6 +212,8 @@ pub struct ExpandError {
     pub word: String,
     /// What is wrong with it.
     pub kind: ExpandErrorKind,
+    /// Variables that were asked for on the way and are not set.
+    pub unset: Vec<String>,
 }
 
 /// What can be wrong with a word.

@@ -137,7 +137,10 @@ impl<'a> Expander<'a> {
             unset: BTreeSet::new(),
         };
         let mut words = Words::default();
-        let text = lexer.until(None, self.keep_escapes, &mut words).map_err(|kind| ExpandError { word: cut(word), kind })?;
+        let text = match lexer.until(None, self.keep_escapes, &mut words) {
+            Ok(text) => text,
+            Err(kind) => return Err(ExpandError { word: cut(word), kind, unset: lexer.unset.into_iter().collect() }),
+        };
         Ok(Expansion { value: pick(words.finish(), text), used: lexer.used, unset: lexer.unset })
     }
 }

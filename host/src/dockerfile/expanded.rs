@@ -1,10 +1,17 @@
-use std::collections::BTreeSet;
-
 use super::error::ExpandError;
-use super::expand::{Environment, Expander, Expansion};
+use super::expand::{Environment, Expander};
 use super::heredoc::heredoc_of;
 use super::instruction::{Arguments, Heredoc, Instruction, Pair};
 use super::keyword::Keywords;
+
+/// An instruction with the values of variables in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpandedInstruction {
+    /// The instruction.
+    pub instruction: Instruction,
+    /// The variables that are not set, defaults given or not, once for each word that asks for them.
+    pub unset: Vec<String>,
+}
 
 /// Expands an instruction as its keyword says: the arguments, the flags that expand, and the bodies of heredocs whose delimiter is not
 /// quoted.
@@ -19,9 +26,9 @@ pub fn expand_instruction(
     escape: char,
     keywords: &Keywords,
     environment: &Environment<'_>,
-) -> Result<Expansion<Instruction>, ExpandError> {
+) -> Result<ExpandedInstruction, ExpandError> {
     let keyword = keywords.get(&instruction.name);
-    let mut run = Run { expander: Expander::new(escape, environment), used: BTreeSet::new(), unset: BTreeSet::new() };
+    let mut run = Run { expander: Expander::new(escape, environment), unset: Vec::new() };
     let mut result = instruction.clone();
     for flag in &mut result.flags {
         let spec = keyword.and_then(|keyword| keyword.flags.iter().find(|spec| spec.name == flag.name));
@@ -41,22 +48,27 @@ pub fn expand_instruction(
     for heredoc in &mut result.heredocs {
         run.heredoc(heredoc, expands)?;
     }
-    Ok(Expansion { value: result, used: run.used, unset: run.unset })
+    Ok(ExpandedInstruction { instruction: result, unset: run.unset })
 }
 
 /// An expander that remembers which variables its words asked for.
 struct Run<'a> {
     expander: Expander<'a>,
-    used: BTreeSet<String>,
-    unset: BTreeSet<String>,
+    unset: Vec<String>,
 }
 
 impl Run<'_> {
     fn with(&mut self, expander: Expander<'_>, word: &str) -> Result<String, ExpandError> {
-        let expansion = expander.word(word)?;
-        self.used.extend(expansion.used);
-        self.unset.extend(expansion.unset);
-        Ok(expansion.value)
+        match expander.word(word) {
+            Ok(expansion) => {
+                self.unset.extend(expansion.unset);
+                Ok(expansion.value)
+            }
+            Err(error) => {
+                let unset = self.unset.drain(..).chain(error.unset).collect();
+                Err(ExpandError { unset, ..error })
+            }
+        }
     }
 
     fn word(&mut self, word: &str) -> Result<String, ExpandError> {
@@ -153,15 +165,9 @@ mod tests {
         let mut keywords = Keywords::new();
         let flags = vec![flag("chown", false, true), flag("from", false, false), flag("exclude", true, false)];
         for keyword in [
-            Keyword { name: "COPY".to_owned(), form: ArgumentForm::ExecOrWords, flags, heredocs: true, expands: true },
-            Keyword {
-                name: "RUN".to_owned(),
-                form: ArgumentForm::ExecOrShell,
-                flags: vec![flag("mount", true, true)],
-                heredocs: true,
-                expands: false,
-            },
-            Keyword { name: "ENV".to_owned(), form: ArgumentForm::Pairs, flags: Vec::new(), heredocs: false, expands: true },
+            Keyword { flags, heredocs: true, expands: true, ..Keyword::new("COPY", ArgumentForm::ExecOrWords) },
+            Keyword { flags: vec![flag("mount", true, true)], heredocs: true, ..Keyword::new("RUN", ArgumentForm::ExecOrShell) },
+            Keyword { expands: true, ..Keyword::new("ENV", ArgumentForm::Pairs) },
         ] {
             keywords.claim("test", keyword).unwrap();
         }
@@ -172,7 +178,9 @@ mod tests {
         let environment =
             |name: &str| [("F", "a b"), ("C", "x,y"), ("U", "me")].into_iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_owned());
         let parsed = parse(&Source::new("D", &format!("FROM a\n{line}\n")), &keywords()).map_err(|e| e.to_string())?;
-        expand_instruction(&parsed.stages[0].instructions[0], '\\', &keywords(), &environment).map(|e| e.value).map_err(|e| e.to_string())
+        expand_instruction(&parsed.stages[0].instructions[0], '\\', &keywords(), &environment)
+            .map(|e| e.instruction)
+            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -200,6 +208,15 @@ mod tests {
         assert_eq!(content("RUN <<E\n$U\nE"), "$U\n");
         let copy = expand("COPY <<\"E\" $U /a\nE").unwrap();
         assert_eq!(copy.arguments, Arguments::Words(["<<\"E\"", "me", "/a"].map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn what_is_not_set_is_named_once_a_word() {
+        let parsed = parse(&Source::new("D", "FROM a\nENV a=$X$X b=${X:-1} c=${Y?}\n"), &keywords()).unwrap();
+        let instruction = &parsed.stages[0].instructions[0];
+        let set = |name: &str| (name == "Y").then(String::new);
+        assert_eq!(expand_instruction(instruction, '\\', &keywords(), &set).unwrap().unset, ["X", "X"]);
+        assert_eq!(expand_instruction(instruction, '\\', &keywords(), &|_| None).unwrap_err().unset, ["X", "X", "Y"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::error::KeywordError;
+use super::lint::{Rule, RuleMessage, rules};
 
 /// How the parser reads an instruction: what a handler says of each keyword that it claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,17 @@ pub struct Keyword {
     pub heredocs: bool,
     /// Whether variables in the arguments are expanded before the handler sees them.
     pub expands: bool,
+    /// Whether of several in a stage only the last counts.
+    pub last_counts: bool,
+    /// What to say wherever it stands.
+    pub warning: Option<RuleMessage>,
+}
+
+impl Keyword {
+    /// A keyword without flags and heredocs whose arguments are not expanded.
+    pub fn new(name: &str, form: ArgumentForm) -> Self {
+        Self { name: name.to_owned(), form, flags: Vec::new(), heredocs: false, expands: false, last_counts: false, warning: None }
+    }
 }
 
 /// The form of the arguments.
@@ -45,10 +57,11 @@ pub struct FlagSpec {
     pub expands: bool,
 }
 
-/// The keywords that a Dockerfile may use, and who claims each.
+/// The keywords that a Dockerfile may use and the rules that its checks may break, and who claims each.
 #[derive(Clone, Debug)]
 pub struct Keywords {
     claims: BTreeMap<String, Claim>,
+    rules: BTreeMap<String, (Rule, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,11 +83,11 @@ impl Keywords {
     /// The keywords that every Dockerfile has: FROM and ARG.
     pub fn new() -> Self {
         let platform = FlagSpec { name: "platform".to_owned(), is_switch: false, repeats: false, expands: true };
-        let keyword =
-            |name: &str, flags| Keyword { name: name.to_owned(), form: ArgumentForm::Words, flags, heredocs: false, expands: true };
+        let keyword = |name: &str, flags| Keyword { flags, expands: true, ..Keyword::new(name, ArgumentForm::Words) };
         let claims = [keyword("FROM", vec![platform]), keyword("ARG", Vec::new())]
             .map(|keyword| (keyword.name.clone(), Claim { keyword, claimant: BUILT_IN.to_owned() }));
-        Self { claims: claims.into() }
+        let rules = rules::ALL.iter().map(|rule| (rule.name.to_string(), (Rule::clone(rule), BUILT_IN.to_owned()))).collect();
+        Self { claims: claims.into(), rules }
     }
 
     /// Adds a keyword for a claimant.
@@ -89,6 +102,24 @@ impl Keywords {
         }
         self.claims.insert(keyword.name.clone(), Claim { keyword, claimant: claimant.to_owned() });
         Ok(())
+    }
+
+    /// Adds a rule of build checks for a claimant.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn claim_rule(&mut self, claimant: &str, rule: Rule) -> Result<(), KeywordError> {
+        let name = rule.name.to_string();
+        if let Some((_, first)) = self.rules.get(&name) {
+            return Err(KeywordError::Rule { rule: name, first: first.clone(), second: claimant.to_owned() });
+        }
+        self.rules.insert(name, (rule, claimant.to_owned()));
+        Ok(())
+    }
+
+    /// The rule of a name.
+    pub fn rule(&self, name: &str) -> Option<&Rule> {
+        self.rules.get(name).map(|(rule, _)| rule)
     }
 
     /// The keyword of a name in any case.
@@ -139,7 +170,7 @@ mod tests {
     use super::*;
 
     fn keyword(name: &str) -> Keyword {
-        Keyword { name: name.to_owned(), form: ArgumentForm::Text, flags: Vec::new(), heredocs: false, expands: false }
+        Keyword::new(name, ArgumentForm::Text)
     }
 
     #[test]
@@ -150,6 +181,16 @@ mod tests {
         assert!(error.contains("acme/pip") && error.contains("other/pip") && error.contains("PIP"), "{error}");
         assert!(keywords.claim("acme/pip", keyword("FROM")).unwrap_err().to_string().contains("layerwright"));
         assert_eq!(keywords.claimant("pip"), Some("acme/pip"));
+    }
+
+    #[test]
+    fn a_rule_belongs_to_one() {
+        let mut keywords = Keywords::new();
+        let rule = |name: &str| Rule::declared(name.to_owned(), String::new(), None, false);
+        keywords.claim_rule("acme/pip", rule("AcmeUnpinned")).unwrap();
+        let error = keywords.claim_rule("other/pip", rule("AcmeUnpinned")).unwrap_err().to_string();
+        assert!(error.contains("acme/pip") && error.contains("other/pip") && error.contains("AcmeUnpinned"), "{error}");
+        assert!(keywords.claim_rule("acme/pip", rule("UndefinedVar")).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::heredoc::heredocs_of;
 use super::instruction::{Arguments, FromInstruction, Instruction};
 use super::keyword::{ArgumentForm, Keyword, Keywords};
 use super::lines::{LogicalLine, Reader};
+use super::lint::{Rule, rules};
 use super::source::{Source, Span, cut, printable};
 
 /// How many errors are reported at once.
@@ -25,6 +26,8 @@ pub struct Dockerfile {
     pub stages: Vec<StageSource>,
     /// What is odd without being wrong.
     pub warnings: Vec<Warning>,
+    /// FROM instructions that cannot be read; none in a Dockerfile without errors.
+    pub unread: Vec<Instruction>,
 }
 
 /// One stage as written.
@@ -39,7 +42,9 @@ pub struct StageSource {
 /// Something odd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// A lowercase fragment.
+    /// The build check that says so; none for what no check can be asked to leave out.
+    pub rule: Option<&'static Rule>,
+    /// One sentence without a full stop.
     pub message: String,
     /// Where.
     pub span: Span,
@@ -71,26 +76,47 @@ impl Dockerfile {
 /// # Errors
 /// All that is wrong, as far as one error does not hide another.
 pub fn parse(source: &Source, keywords: &Keywords) -> Result<Dockerfile, ParseErrors> {
-    let Syntactic { directives, mut instructions, mut warnings, mut errors } = parse_syntax(source, keywords);
+    match parse_all(source, keywords) {
+        (file, None) => Ok(file),
+        (_, Some(errors)) => Err(errors),
+    }
+}
+
+/// Parses a Dockerfile as far as it goes: what is wrong with it, and what is left of it without the instructions that are wrong.
+pub fn parse_all(source: &Source, keywords: &Keywords) -> (Dockerfile, Option<ParseErrors>) {
+    let Syntactic { directives, instructions, mut warnings, mut errors } = parse_syntax(source, keywords);
     if let Some(syntax) = directives.syntax.as_ref().filter(|syntax| !syntax.is_dockerfile()) {
         let message = format!("the frontend {} is not run, the file is read as a Dockerfile", cut(&printable(&syntax.reference)));
-        warnings.push(Warning { message, span: syntax.span.clone() });
+        warnings.push(Warning { rule: None, message, span: syntax.span.clone() });
     }
-    let mut file = Dockerfile { directives, global_args: Vec::new(), stages: Vec::new(), warnings };
+    let mut file = Dockerfile { directives, global_args: Vec::new(), stages: Vec::new(), warnings, unread: Vec::new() };
     let readable = errors.is_empty();
     let mut first_stray = None;
     let mut headed = false;
-    for instruction in &mut instructions {
-        check(instruction, keywords, &mut errors);
-    }
-    for instruction in instructions {
+    // What stands below a FROM that cannot be read belongs to no stage.
+    let mut lost = false;
+    for mut instruction in instructions {
+        let before = errors.len();
+        check(&mut instruction, keywords, &mut errors);
+        if errors.len() > before && instruction.name != "FROM" {
+            continue;
+        }
         if instruction.name == "FROM" {
             headed = true;
             let span = instruction.span.clone();
-            match FromInstruction::new(instruction) {
-                Ok(from) => file.stages.push(StageSource { from, instructions: Vec::new() }),
-                Err(kind) => errors.push(ParseError { kind, span }),
+            match FromInstruction::new(instruction.clone()) {
+                Ok(from) => {
+                    lost = false;
+                    file.stages.push(StageSource { from, instructions: Vec::new() });
+                }
+                Err(kind) => {
+                    lost = true;
+                    file.unread.push(instruction);
+                    errors.push(ParseError { kind, span });
+                }
             }
+        } else if lost {
+            continue;
         } else if let Some(stage) = file.stages.last_mut() {
             stage.instructions.push(instruction);
         } else if instruction.name == "ARG" {
@@ -109,7 +135,8 @@ pub fn parse(source: &Source, keywords: &Keywords) -> Result<Dockerfile, ParseEr
         };
         errors.push(ParseError { kind, span: Span::lines(1, 1) });
     }
-    if errors.is_empty() { Ok(file) } else { Err(sorted(errors)) }
+    let errors = if errors.is_empty() { None } else { Some(sorted(errors)) };
+    (file, errors)
 }
 
 /// Reads the instructions of a text and checks only what is needed to tell them apart. For tools; a build wants `parse`.
@@ -133,8 +160,8 @@ pub fn parse_syntax(source: &Source, keywords: &Keywords) -> Syntactic {
             break;
         }
         if line.blank_inside {
-            let message = format!("empty continuation line found in: {}", cut(&printable(&line.text)));
-            result.warnings.push(Warning { message, span: line.span() });
+            let rule = Some(&rules::NO_EMPTY_CONTINUATION);
+            result.warnings.push(Warning { rule, message: "Empty continuation line".to_owned(), span: Span::lines(line.last, line.last) });
         }
         let span = line.span();
         let read = instruction(line, keywords, directives.escape).and_then(|mut instruction| {

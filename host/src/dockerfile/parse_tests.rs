@@ -18,7 +18,7 @@ fn keywords() -> Keywords {
             "COPY" => vec![flag("from", false, false), flag("link", true, false), flag("exclude", false, true)],
             _ => Vec::new(),
         };
-        keywords.claim("test", Keyword { name: name.to_owned(), form, flags, heredocs, expands: true }).unwrap();
+        keywords.claim("test", Keyword { flags, heredocs, expands: true, ..Keyword::new(name, form) }).unwrap();
     }
     keywords
 }
@@ -63,7 +63,7 @@ fn all_errors_are_reported_at_once() {
         "3: unknown flag: --form (did you mean from?)",
         "3: expecting boolean value for flag --link, not: yes",
         "3: missing a value on flag: --from",
-        "4: syntax error - can't find = in \"c\", must be of the form: name=value",
+        "4: syntax error - can't find = in \"c\". Must be of the form: name=value",
         "5: when using JSON array syntax, arrays must be comprised of strings only",
         "7: ARG names can not be blank",
         "8: FROM requires either one or three arguments",

@@ -23,8 +23,19 @@ pub struct Platform {
 
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid platform {0:?}: want os/architecture or os/architecture/variant, for instance linux/arm64")]
-pub struct PlatformError(String);
+pub enum PlatformError {
+    /// Too many parts, or none.
+    #[error("{0:?} is no platform: want os/architecture or os/architecture/variant, for instance linux/arm64")]
+    Form(String),
+    /// A part with other characters than a platform has.
+    #[error("{part:?} is an invalid component of {text:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\"")]
+    Component {
+        /// The part.
+        part: String,
+        /// The whole.
+        text: String,
+    },
+}
 
 impl Platform {
     /// A platform without a variant.
@@ -69,11 +80,10 @@ impl FromStr for Platform {
     type Err = PlatformError;
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let bad = || PlatformError(text.to_owned());
         let parts: Vec<&str> = text.split('/').collect();
-        let word = |w: &&str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if !parts.iter().all(word) {
-            return Err(bad());
+        let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if let Some(part) = parts.iter().find(|part| !word(part)) {
+            return Err(PlatformError::Component { part: (*part).to_owned(), text: text.to_owned() });
         }
         let architecture = |raw: &str| match raw.to_ascii_lowercase().as_str() {
             "x86_64" | "x86-64" => "amd64".to_owned(),
@@ -90,7 +100,7 @@ impl FromStr for Platform {
             [os, arch, variant] => {
                 Self { variant: Some(variant.to_ascii_lowercase()), ..Self::new(&os.to_ascii_lowercase(), &architecture(arch)) }
             }
-            _ => return Err(bad()),
+            _ => return Err(PlatformError::Form(text.to_owned())),
         };
         if platform.architecture == "arm64" && platform.variant.as_deref() == Some("v8") {
             platform.variant = None;

@@ -33,7 +33,7 @@ impl fmt::Display for Version {
 
 /// Why a text is not a reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid image reference {text:?}: {why}")]
+#[error("invalid reference format: {why}: {text:?}")]
 pub struct ReferenceError {
     text: String,
     why: &'static str,

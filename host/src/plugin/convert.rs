@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::text::one_line;
 use super::v0_1::instruction_handler::exports::layerwright::plugin::instruction as guest;
 use super::v0_1::wit::operation as op;
 use super::v0_1::wit::types::{Platform as GuestPlatform, Property};
-use crate::build::handler::{HandlerArguments, HandlerInput, StageState};
+use crate::build::handler::{HandlerArguments, HandlerInput, Lowered, StageState};
+use crate::dockerfile::lint::{Rule, RuleMessage};
 use crate::dockerfile::{ArgumentForm, FlagSpec, Keyword};
 use crate::oci::Platform;
 use crate::operation as host;
@@ -20,6 +22,9 @@ const LARGEST_CONTENT: usize = 1 << 20;
 const LONGEST_TEXT: usize = 1 << 20;
 const MOST_KEYWORDS: usize = 256;
 const MOST_FLAGS: usize = 256;
+const MOST_RULES: usize = 256;
+/// Of what is shown to people, in bytes.
+const LONGEST_MESSAGE: usize = 4096;
 
 type Checked<T> = Result<T, String>;
 
@@ -53,7 +58,9 @@ pub(super) fn stage(stage: &StageState) -> guest::Stage {
         labels: properties(&stage.labels),
         user: stage.user.clone(),
         working_dir: stage.working_dir.clone(),
+        working_dir_set: stage.working_dir_set,
         shell: stage.shell.clone(),
+        shell_set: stage.shell_set,
     }
 }
 
@@ -65,8 +72,31 @@ fn properties(pairs: &[(String, String)]) -> Vec<Property> {
     pairs.iter().map(|(name, value)| Property { name: name.clone(), value: value.clone() }).collect()
 }
 
+/// The rules that a handler warns by.
+pub(super) fn rules(said: Vec<guest::Rule>) -> Checked<Vec<Rule>> {
+    let rule = |rule: guest::Rule| {
+        let letters = |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !letters(&rule.name) || !rule.name.starts_with(|c: char| c.is_ascii_uppercase()) {
+            return Err("it declares a check whose name is not made of letters and digits, the first upper case".to_owned());
+        }
+        let url = rule.url.map(|url| one_line(&url, LONGEST_MESSAGE));
+        if url.as_ref().is_some_and(|url| !url.starts_with("https://")) {
+            return Err(format!("the page of its check {} is not on https", rule.name));
+        }
+        Ok(Rule::declared(rule.name, one_line(&rule.description, LONGEST_MESSAGE), url, rule.experimental))
+    };
+    list("its checks", said, MOST_RULES, rule)
+}
+
+fn warning(warning: guest::Warning, rules: &[Rule]) -> Checked<RuleMessage> {
+    if !rules.iter().any(|rule| rule.name == warning.rule) {
+        return Err(format!("it warns by {:?}, which is no check that it declares", one_line(&warning.rule, 64)));
+    }
+    Ok(RuleMessage { rule: warning.rule, message: one_line(&warning.message, LONGEST_MESSAGE) })
+}
+
 /// The keywords that a handler claims.
-pub(super) fn keywords(said: Vec<guest::Keyword>) -> Checked<Vec<Keyword>> {
+pub(super) fn keywords(said: Vec<guest::Keyword>, rules: &[Rule]) -> Checked<Vec<Keyword>> {
     if said.is_empty() {
         return Err("it handles no keyword".to_owned());
     }
@@ -96,6 +126,8 @@ pub(super) fn keywords(said: Vec<guest::Keyword>) -> Checked<Vec<Keyword>> {
                 flags,
                 heredocs: keyword.heredocs,
                 expands: keyword.expands,
+                last_counts: keyword.last_counts,
+                warning: keyword.warning.map(|said| warning(said, rules)).transpose()?,
             })
         })
         .collect()
@@ -123,8 +155,12 @@ fn is_word(text: &str, letter: fn(u8) -> bool) -> bool {
 }
 
 /// What an instruction was lowered to.
-pub(super) fn operations(operations: Vec<op::Operation>) -> Checked<Vec<host::Operation>> {
-    list("its operations", operations, MOST_OPERATIONS, operation)
+pub(super) fn lowered(lowered: guest::Lowered, rules: &[Rule]) -> Checked<Lowered> {
+    Ok(Lowered {
+        operations: list("its operations", lowered.operations, MOST_OPERATIONS, operation)?,
+        warnings: list("its warnings", lowered.warnings, MOST_OPERATIONS, |said| warning(said, rules))?,
+        history: optional("a line of the history", lowered.history)?,
+    })
 }
 
 fn operation(operation: op::Operation) -> Checked<host::Operation> {

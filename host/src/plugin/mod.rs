@@ -40,7 +40,7 @@ use auth::AuthPlugin;
 use compile_cache::CompileCache;
 use engine::Runtime;
 use instance::{Call, Plugin};
-use instruction::InstructionPlugin;
+use instruction::{InstructionPlugin, Said};
 use mirror::MirrorPlugin;
 use state::{Ambient, Who};
 
@@ -187,13 +187,13 @@ impl Ready {
         match loaded.shape.world {
             World::InstructionHandler => {
                 let guest = v0_1::instruction_handler::InstructionHandlerPre::new(linked).map_err(unusable)?;
-                let mut keywords = Vec::new();
+                let mut claims = Said::default();
                 let about = describing(&mut |store| {
                     let said = guest.instantiate(&mut *store)?.layerwright_plugin_instruction().call_describe(&mut *store)?;
-                    keywords = said.keywords;
+                    claims = Said { keywords: said.keywords, rules: said.rules };
                     Ok(said.about)
                 })?;
-                Ok(Self::Handler(Arc::new(InstructionPlugin::new(introduce(about)?, guest, keywords)?)))
+                Ok(Self::Handler(Arc::new(InstructionPlugin::new(introduce(about)?, guest, claims)?)))
             }
             World::AuthProvider => {
                 let guest = v0_1::auth_provider::AuthProviderPre::new(linked).map_err(unusable)?;

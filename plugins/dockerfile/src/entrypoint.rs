@@ -1,16 +1,16 @@
 //! `ENTRYPOINT`: what a container of the image runs, with the command as its arguments.
 
 use layerwright_plugin::Error;
-use layerwright_plugin::instruction::{ArgumentForm, Instruction, Keyword, Stage};
-use layerwright_plugin::operation::{ConfigChange, Operation};
+use layerwright_plugin::instruction::{ArgumentForm, Instruction, Keyword, Lowered, Stage};
+use layerwright_plugin::operation::ConfigChange;
 
 pub(crate) fn keyword() -> Keyword {
-    Keyword::new("ENTRYPOINT", ArgumentForm::ExecOrShell)
+    Keyword::new("ENTRYPOINT", ArgumentForm::ExecOrShell).last_counts()
 }
 
 /// An empty array takes the inherited one away.
-pub(crate) fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>, Error> {
-    Ok(vec![ConfigChange::Entrypoint(crate::command_line(instruction, stage)).into()])
+pub(crate) fn lower(instruction: &Instruction, stage: &Stage) -> Result<Lowered, Error> {
+    Ok(crate::starts(instruction, stage, ConfigChange::Entrypoint))
 }
 
 #[cfg(test)]

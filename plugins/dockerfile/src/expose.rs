@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use layerwright_plugin::Error;
-use layerwright_plugin::instruction::{ArgumentForm, Instruction, Keyword};
+use layerwright_plugin::instruction::{ArgumentForm, Instruction, Keyword, Lowered};
 use layerwright_plugin::operation::{ConfigChange, Operation};
 
 pub(crate) fn keyword() -> Keyword {
@@ -11,17 +11,26 @@ pub(crate) fn keyword() -> Keyword {
 }
 
 /// A variable may hold several ports.
-pub(crate) fn lower(instruction: &Instruction) -> Result<Vec<Operation>, Error> {
+pub(crate) fn lower(instruction: &Instruction) -> Result<Lowered, Error> {
     let words = instruction.words();
     if words.is_empty() {
         return Err(crate::at_least_one(instruction));
     }
-    let mut operations = Vec::new();
+    let mut lowered = Lowered::new(Vec::new());
     for specification in words.iter().flat_map(|word| word.split_whitespace()) {
         let ports = parse(specification)?;
-        operations.extend(ports.map(|port| Operation::from(ConfigChange::ExposedPort(port))));
+        lowered.operations.extend(ports.map(|port| Operation::from(ConfigChange::ExposedPort(port))));
+        let (address, protocol) = specification.split_once('/').unwrap_or((specification, ""));
+        if protocol.contains(|c: char| c.is_ascii_uppercase()) {
+            lowered = lowered.warn(crate::rules::expose_proto_casing(specification));
+        }
+        // `::80` has colons, and nothing between them.
+        let (host, _) = address.rsplit_once(':').unwrap_or_default();
+        if host.contains(|c| c != ':') {
+            lowered = lowered.warn(crate::rules::expose_invalid_format(specification));
+        }
     }
-    Ok(operations)
+    Ok(lowered)
 }
 
 /// The ports of `[[ip:]host:]container[/protocol]`. Only the container's side says something about an image.
@@ -94,6 +103,18 @@ mod tests {
         ] {
             assert_eq!(ports(list), expected, "{list:?}");
         }
+    }
+
+    #[test]
+    fn what_the_host_decides_is_warned_of() {
+        let warned = |port: &str| {
+            let lowered = crate::lower(&words("EXPOSE", &[port]), &crate::testing::stage()).unwrap();
+            lowered.warnings.into_iter().map(|warning| warning.rule).collect::<Vec<_>>()
+        };
+        assert_eq!(warned("80/TCP"), ["ExposeProtoCasing"]);
+        assert_eq!(warned("8080:80"), ["ExposeInvalidFormat"]);
+        assert_eq!(warned("127.0.0.1::80/Udp"), ["ExposeProtoCasing", "ExposeInvalidFormat"]);
+        assert!(warned("80-90/udp").is_empty() && warned(":80").is_empty());
     }
 
     #[test]

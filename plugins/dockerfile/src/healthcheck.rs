@@ -13,6 +13,7 @@ pub(crate) fn keyword() -> Keyword {
         .flag(FlagSpec::value("start-period"))
         .flag(FlagSpec::value("start-interval"))
         .flag(FlagSpec::value("retries"))
+        .last_counts()
 }
 
 pub(crate) fn lower(instruction: &Instruction) -> Result<Vec<Operation>, Error> {

@@ -18,6 +18,7 @@ mod maintainer;
 mod mode;
 mod onbuild;
 mod path;
+mod rules;
 mod run;
 mod shell;
 mod stopsignal;
@@ -30,8 +31,8 @@ mod workdir;
 #[cfg(test)]
 mod testing;
 
-use layerwright_plugin::instruction::{Arguments, Capabilities, Instruction, InstructionHandler, Keyword, Stage};
-use layerwright_plugin::operation::Operation;
+use layerwright_plugin::instruction::{Arguments, Capabilities, Instruction, InstructionHandler, Keyword, Lowered, Stage};
+use layerwright_plugin::operation::ConfigChange;
 use layerwright_plugin::{Description, Error, export_instruction_handler};
 
 /// The handler of the standard instructions.
@@ -39,13 +40,11 @@ pub struct Dockerfile;
 
 impl InstructionHandler for Dockerfile {
     fn describe() -> Capabilities {
-        Capabilities {
-            about: Description::new("layerwright/dockerfile", env!("CARGO_PKG_VERSION"), "the standard Dockerfile instructions"),
-            keywords: keywords(),
-        }
+        let about = Description::new("layerwright/dockerfile", env!("CARGO_PKG_VERSION"), "the standard Dockerfile instructions");
+        Capabilities::new(about, keywords()).with_rules(rules::all())
     }
 
-    fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>, Error> {
+    fn lower(instruction: &Instruction, stage: &Stage) -> Result<Lowered, Error> {
         lower(instruction, stage)
     }
 }
@@ -78,14 +77,14 @@ pub fn keywords() -> Vec<Keyword> {
 ///
 /// # Errors
 /// The instruction is wrong, or none of the standard ones.
-pub fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>, Error> {
-    match instruction.name.as_str() {
+pub fn lower(instruction: &Instruction, stage: &Stage) -> Result<Lowered, Error> {
+    let operations = match instruction.name.as_str() {
         "ADD" => add::lower(instruction),
-        "CMD" => cmd::lower(instruction, stage),
+        "CMD" => return cmd::lower(instruction, stage),
         "COPY" => copy::lower(instruction),
-        "ENTRYPOINT" => entrypoint::lower(instruction, stage),
+        "ENTRYPOINT" => return entrypoint::lower(instruction, stage),
         "ENV" => env::lower(instruction),
-        "EXPOSE" => expose::lower(instruction),
+        "EXPOSE" => return expose::lower(instruction),
         "HEALTHCHECK" => healthcheck::lower(instruction),
         "LABEL" => label::lower(instruction),
         "MAINTAINER" => maintainer::lower(instruction),
@@ -95,9 +94,10 @@ pub fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>,
         "STOPSIGNAL" => stopsignal::lower(instruction),
         "USER" => user::lower(instruction),
         "VOLUME" => volume::lower(instruction),
-        "WORKDIR" => workdir::lower(instruction, stage),
+        "WORKDIR" => return workdir::lower(instruction, stage),
         other => Err(Error::invalid(format!("unknown instruction: {other}"))),
-    }
+    };
+    operations.map(Lowered::new)
 }
 
 /// The error of an instruction that has no argument at all.
@@ -118,5 +118,15 @@ fn command_line(instruction: &Instruction, stage: &Stage) -> Vec<String> {
     match &instruction.arguments {
         Arguments::Exec(arguments) => arguments.clone(),
         _ => stage.shell_command(instruction.text_argument()),
+    }
+}
+
+/// What says how a container starts. A shell that nobody chose is likely not meant: it takes the signals and passes none on.
+fn starts(instruction: &Instruction, stage: &Stage, change: fn(Vec<String>) -> ConfigChange) -> Lowered {
+    let lowered = Lowered::new(vec![change(command_line(instruction, stage)).into()]);
+    match instruction.arguments {
+        Arguments::Exec(_) => lowered,
+        _ if stage.shell_set => lowered,
+        _ => lowered.warn(rules::json_args_recommended(instruction)),
     }
 }

@@ -63,7 +63,7 @@ fn network(value: Option<&str>) -> Result<Network, Error> {
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
         other => {
-            Err(Error::invalid(crate::suggest::or_near(format!("network {other:?} is not valid"), other, &["default", "none", "host"])))
+            Err(Error::invalid(crate::suggest::or_near(format!("invalid network mode {other:?}"), other, &["default", "none", "host"])))
         }
     }
 }
@@ -101,7 +101,7 @@ mod tests {
         let instruction = text("RUN", "<<EOF").with_heredoc("EOF", "a\nb $x\n");
         assert_eq!(lower(&instruction), Exec::new(["/bin/sh", "-c", "a\nb $x\n"]));
         let bash = Stage { shell: vec!["/bin/bash".to_owned(), "-c".to_owned()], ..stage() };
-        assert_eq!(crate::lower(&instruction, &bash).unwrap(), [Exec::new(["/bin/bash", "-c", "a\nb $x\n"]).into()]);
+        assert_eq!(crate::lower(&instruction, &bash).unwrap().operations, [Exec::new(["/bin/bash", "-c", "a\nb $x\n"]).into()]);
         assert_eq!(lower(&text("RUN", "<<-'E F'").with_heredoc("E F", "")), Exec::new(["/bin/sh", "-c", ""]));
     }
 
@@ -137,7 +137,7 @@ mod tests {
         assert!(lower(&text("RUN", "x").with_flag("security", "insecure")).privileged);
         assert!(!lower(&text("RUN", "x").with_flag("security", "sandbox")).privileged);
         assert_eq!(message(&text("RUN", "x").with_flag("security", "foo")), "security \"foo\" is not valid");
-        assert_eq!(message(&text("RUN", "x").with_flag("network", "non")), "network \"non\" is not valid (did you mean none?)");
+        assert_eq!(message(&text("RUN", "x").with_flag("network", "non")), "invalid network mode \"non\" (did you mean none?)");
         assert!(message(&text("RUN", "x").with_flag("device", "vendor.com/d=x")).contains("not possible here"));
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn pairs(name: &str, pairs: &[(&str, &str)]) -> Instruction {
 }
 
 pub(crate) fn lower(instruction: &Instruction) -> Result<Vec<Operation>, Error> {
-    crate::lower(instruction, &stage())
+    crate::lower(instruction, &stage()).map(|lowered| lowered.operations)
 }
 
 /// The message of an instruction that is wrong.

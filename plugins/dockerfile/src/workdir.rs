@@ -1,7 +1,7 @@
 //! `WORKDIR`: where what follows runs, made if it is missing.
 
 use layerwright_plugin::Error;
-use layerwright_plugin::instruction::{ArgumentForm, Instruction, Keyword, Stage};
+use layerwright_plugin::instruction::{ArgumentForm, Instruction, Keyword, Lowered, Stage};
 use layerwright_plugin::operation::{ConfigChange, MakeDirectory, Operation};
 
 use crate::path;
@@ -11,9 +11,10 @@ pub(crate) fn keyword() -> Keyword {
 }
 
 /// A relative path starts at the directory before. Directories that are made belong to the current user; the root is there already.
-pub(crate) fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>, Error> {
-    let directory = path::join(&stage.working_dir, crate::exactly_one(instruction)?);
-    let mut operations = vec![ConfigChange::WorkingDir(directory.clone()).into()];
+pub(crate) fn lower(instruction: &Instruction, stage: &Stage) -> Result<Lowered, Error> {
+    let argument = crate::exactly_one(instruction)?;
+    let directory = path::join(&stage.working_dir, argument);
+    let mut operations: Vec<Operation> = vec![ConfigChange::WorkingDir(directory.clone()).into()];
     if directory != "/" {
         let mut make = MakeDirectory::new(directory);
         if !stage.user.is_empty() {
@@ -21,7 +22,9 @@ pub(crate) fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Oper
         }
         operations.push(make.into());
     }
-    Ok(operations)
+    let lowered = Lowered::new(operations);
+    let certain = stage.working_dir_set || argument.starts_with('/');
+    Ok(if certain { lowered } else { lowered.warn(crate::rules::workdir_relative_path(argument)) })
 }
 
 #[cfg(test)]
@@ -31,7 +34,7 @@ mod tests {
 
     fn workdir(before: &str, path: &str, user: &str) -> Vec<Operation> {
         let stage = Stage { working_dir: before.to_owned(), user: user.to_owned(), ..stage() };
-        crate::lower(&written("WORKDIR", path, "WORKDIR x"), &stage).unwrap()
+        crate::lower(&written("WORKDIR", path, "WORKDIR x"), &stage).unwrap().operations
     }
 
     #[test]
@@ -50,6 +53,17 @@ mod tests {
             let made: Vec<Operation> = if after == "/" { vec![] } else { vec![MakeDirectory::new(after).into()] };
             assert_eq!(operations[1..], made);
         }
+    }
+
+    #[test]
+    fn the_first_path_should_not_depend_on_the_base() {
+        let warnings = |path: &str, set: bool| {
+            let stage = Stage { working_dir: "/base".to_owned(), working_dir_set: set, ..stage() };
+            let lowered = crate::lower(&written("WORKDIR", path, "WORKDIR x"), &stage).unwrap();
+            lowered.warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>()
+        };
+        assert_eq!(warnings("a", false), ["Relative workdir \"a\" can have unexpected results if the base image changes"]);
+        assert!(warnings("/a", false).is_empty() && warnings("a", true).is_empty());
     }
 
     #[test]

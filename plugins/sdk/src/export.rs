@@ -34,7 +34,7 @@ macro_rules! export_instruction_handler {
                 fn lower(
                     instruction: interface::Instruction,
                     stage: interface::Stage,
-                ) -> ::core::result::Result<::std::vec::Vec<interface::Operation>, interface::Error> {
+                ) -> ::core::result::Result<interface::Lowered, interface::Error> {
                     $crate::install_panic_hook();
                     <$handler as $crate::instruction::InstructionHandler>::lower(&instruction, &stage)
                 }

@@ -1,28 +1,97 @@
 //! Dockerfile instructions: the trait to implement, and what it is given.
 
 pub use crate::bindings::instruction_handler::exports::layerwright::plugin::instruction::{
-    ArgumentForm, Arguments, Capabilities, FlagSpec, Heredoc, Instruction, Keyword, Stage,
+    ArgumentForm, Arguments, Capabilities, FlagSpec, Heredoc, Instruction, Keyword, Lowered, Rule, Stage, Warning,
 };
 use crate::operation::Operation;
-use crate::{Error, Platform, Property};
+use crate::{Description, Error, Platform, Property};
 
 /// Turns Dockerfile instructions into operations, and does nothing itself.
 pub trait InstructionHandler {
     /// Says what the handler is and which instructions it handles.
     fn describe() -> Capabilities;
 
-    /// Gives the operations that an instruction stands for. The same arguments, and the same answers from
-    /// [`crate::inspect`], give the same operations.
+    /// Says what an instruction stands for. The same arguments, and the same answers from [`crate::inspect`], give the
+    /// same answer.
     ///
     /// # Errors
     /// Where the instruction is not right, with [`Error::invalid`]; the host shows it at the instruction's line.
-    fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>, Error>;
+    fn lower(instruction: &Instruction, stage: &Stage) -> Result<Lowered, Error>;
+}
+
+impl Capabilities {
+    /// Says what a handler is and which instructions it handles.
+    pub fn new(about: Description, keywords: impl IntoIterator<Item = Keyword>) -> Self {
+        Self { about, keywords: keywords.into_iter().collect(), rules: Vec::new() }
+    }
+
+    /// Declares the build checks that its warnings belong to.
+    #[must_use]
+    pub fn with_rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
+        self.rules.extend(rules);
+        self
+    }
+}
+
+impl Rule {
+    /// Declares a build check.
+    pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { name: name.into(), description: description.into(), url: None, experimental: false }
+    }
+
+    /// Says where to read more.
+    #[must_use]
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// Applies it only where the user asks for it.
+    #[must_use]
+    pub fn experimental(mut self) -> Self {
+        self.experimental = true;
+        self
+    }
+}
+
+impl Warning {
+    /// Warns by one of the handler's rules.
+    pub fn new(rule: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { rule: rule.into(), message: message.into() }
+    }
+}
+
+impl Lowered {
+    /// An instruction that stands for operations.
+    pub fn new(operations: Vec<Operation>) -> Self {
+        Self { operations, warnings: Vec::new(), history: None }
+    }
+
+    /// Warns of something.
+    #[must_use]
+    pub fn warn(mut self, warning: Warning) -> Self {
+        self.warnings.push(warning);
+        self
+    }
+
+    /// Says what the image's history shows, in place of the text as it is written.
+    #[must_use]
+    pub fn history(mut self, text: impl Into<String>) -> Self {
+        self.history = Some(text.into());
+        self
+    }
+}
+
+impl From<Vec<Operation>> for Lowered {
+    fn from(operations: Vec<Operation>) -> Self {
+        Self::new(operations)
+    }
 }
 
 impl Keyword {
     /// Declares an instruction without flags or here-documents whose arguments are not expanded.
     pub fn new(name: impl Into<String>, arguments: ArgumentForm) -> Self {
-        Self { name: name.into(), arguments, flags: Vec::new(), heredocs: false, expands: false }
+        Self { name: name.into(), arguments, flags: Vec::new(), heredocs: false, expands: false, last_counts: false, warning: None }
     }
 
     /// Expands variables in the arguments.
@@ -36,6 +105,20 @@ impl Keyword {
     #[must_use]
     pub fn with_heredocs(mut self) -> Self {
         self.heredocs = true;
+        self
+    }
+
+    /// Counts only the last of several in a stage.
+    #[must_use]
+    pub fn last_counts(mut self) -> Self {
+        self.last_counts = true;
+        self
+    }
+
+    /// Warns wherever it stands.
+    #[must_use]
+    pub fn warned_of(mut self, warning: Warning) -> Self {
+        self.warning = Some(warning);
         self
     }
 
@@ -91,6 +174,11 @@ impl Instruction {
     pub fn with_heredoc(mut self, name: impl Into<String>, content: impl Into<String>) -> Self {
         self.heredocs.push(Heredoc { name: name.into(), content: content.into(), descriptor: 0 });
         self
+    }
+
+    /// The keyword as it is written.
+    pub fn keyword(&self) -> &str {
+        self.text.split_whitespace().next().unwrap_or(&self.name)
     }
 
     /// The value of a flag, the last one where it repeats.
@@ -164,7 +252,9 @@ impl Default for Stage {
             labels: Vec::new(),
             user: String::new(),
             working_dir: "/".to_owned(),
+            working_dir_set: false,
             shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            shell_set: false,
         }
     }
 }

@@ -4,24 +4,22 @@
 //!
 //! ```
 //! use layerwright_plugin::instruction::{
-//!     ArgumentForm, Capabilities, Instruction, InstructionHandler, Keyword, Stage,
+//!     ArgumentForm, Capabilities, Instruction, InstructionHandler, Keyword, Lowered, Stage,
 //! };
-//! use layerwright_plugin::operation::{Exec, Operation};
+//! use layerwright_plugin::operation::Exec;
 //! use layerwright_plugin::{Description, Error, export_instruction_handler};
 //!
 //! struct Greet;
 //!
 //! impl InstructionHandler for Greet {
 //!     fn describe() -> Capabilities {
-//!         Capabilities {
-//!             about: Description::new("acme/greet", "1.0.0", "says hello while it builds"),
-//!             keywords: vec![Keyword::new("GREET", ArgumentForm::Words).expanded()],
-//!         }
+//!         let about = Description::new("acme/greet", "1.0.0", "says hello while it builds");
+//!         Capabilities::new(about, [Keyword::new("GREET", ArgumentForm::Words).expanded()])
 //!     }
 //!
-//!     fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Operation>, Error> {
+//!     fn lower(instruction: &Instruction, stage: &Stage) -> Result<Lowered, Error> {
 //!         match instruction.words() {
-//!             [who] => Ok(vec![Exec::shell(stage, format!("echo hello {who}")).into()]),
+//!             [who] => Ok(Lowered::new(vec![Exec::shell(stage, format!("echo hello {who}")).into()])),
 //!             _ => Err(Error::invalid("GREET takes one name").hint("write `GREET world`")),
 //!         }
 //!     }

@@ -5,8 +5,5 @@ use layerwright_plugin::instruction::{ArgumentForm, Capabilities, Keyword};
 
 /// Describes a handler of one keyword that wants nothing.
 pub fn handler(name: &str, keyword: &str) -> Capabilities {
-    Capabilities {
-        about: Description::new(format!("test/{name}"), "0.1.0", "misbehaves"),
-        keywords: vec![Keyword::new(keyword, ArgumentForm::Text)],
-    }
+    Capabilities::new(Description::new(format!("test/{name}"), "0.1.0", "misbehaves"), [Keyword::new(keyword, ArgumentForm::Text)])
 }

@@ -1,5 +1,6 @@
 //! The keywords of the standard plugin, without going through wasm.
 
+use layerwright::dockerfile::lint::RuleMessage;
 use layerwright::dockerfile::{ArgumentForm, FlagSpec, Keyword, Keywords};
 use layerwright_plugin::instruction::ArgumentForm as Form;
 
@@ -21,7 +22,9 @@ pub fn standard_keywords() -> Keywords {
             expands: flag.expands,
         };
         let flags = declared.flags.into_iter().map(flag).collect();
-        let keyword = Keyword { name: declared.name, form, flags, heredocs: declared.heredocs, expands: declared.expands };
+        let warning = declared.warning.map(|said| RuleMessage { rule: said.rule, message: said.message });
+        let (heredocs, expands, last_counts) = (declared.heredocs, declared.expands, declared.last_counts);
+        let keyword = Keyword { name: declared.name, form, flags, heredocs, expands, last_counts, warning };
         keywords.claim("layerwright/dockerfile", keyword).expect("the standard keywords are claimed once");
     }
     keywords

@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod container;
 pub mod image;
 pub mod keywords;
+pub mod plan;
 pub mod registry;
 pub mod rust;
 pub mod web;

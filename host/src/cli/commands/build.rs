@@ -65,7 +65,7 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
     let _inside = runtime.enter();
     let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
-    let handlers = Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?;
+    let handlers = Arc::new(Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?);
     let store = place.store;
     registry.content_cache = Some(store.blobs());
     let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
@@ -82,7 +82,7 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let deps = Arc::new(Deps {
         handlers,
         client,
-        fetcher,
+        fetcher: Arc::new(fetcher),
         store,
         executor: place.executor,
         backend: place.backend,

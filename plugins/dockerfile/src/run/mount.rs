@@ -137,10 +137,10 @@ impl Options {
             }
             _ => {}
         }
+        let value = value.ok_or_else(|| Error::invalid(format!("invalid field '{field}' must be a key=value pair")))?;
         if !KEYS.contains(&key) {
             return Err(Error::invalid(or_near(format!("unexpected key '{key}' in '{field}'"), key, &KEYS)));
         }
-        let value = value.ok_or_else(|| Error::invalid(format!("invalid field '{field}' must be a key=value pair")))?;
         let number = |radix| u32::from_str_radix(value, radix).map_err(|_| Error::invalid(format!("invalid value {value} for {key}")));
         match key {
             "type" => self.kind = kind(value)?,

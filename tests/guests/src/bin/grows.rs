@@ -1,7 +1,6 @@
 //! Takes memory until there is none.
 
-use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Stage};
-use layerwright_plugin::operation::Operation;
+use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Lowered, Stage};
 use layerwright_plugin::{Error, export_instruction_handler};
 
 struct Grows;
@@ -11,7 +10,7 @@ impl InstructionHandler for Grows {
         layerwright_guests::handler("grows", "GROWS")
     }
 
-    fn lower(_: &Instruction, _: &Stage) -> Result<Vec<Operation>, Error> {
+    fn lower(_: &Instruction, _: &Stage) -> Result<Lowered, Error> {
         let mut taken = Vec::new();
         loop {
             taken.push(std::hint::black_box(vec![1_u8; 1 << 20]));

@@ -1,7 +1,6 @@
 //! Claims a keyword that is not its own.
 
-use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Stage};
-use layerwright_plugin::operation::Operation;
+use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Lowered, Stage};
 use layerwright_plugin::{Error, export_instruction_handler};
 
 struct Lies;
@@ -11,8 +10,8 @@ impl InstructionHandler for Lies {
         layerwright_guests::handler("lies", "RUN")
     }
 
-    fn lower(_: &Instruction, _: &Stage) -> Result<Vec<Operation>, Error> {
-        Ok(Vec::new())
+    fn lower(_: &Instruction, _: &Stage) -> Result<Lowered, Error> {
+        Ok(Lowered::new(Vec::new()))
     }
 }
 

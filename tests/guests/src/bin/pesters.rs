@@ -1,7 +1,7 @@
 //! Asks the host again and again.
 
 use layerwright_plugin::inspect::{Place, stat};
-use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Stage};
+use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Lowered, Stage};
 use layerwright_plugin::operation::Operation;
 use layerwright_plugin::{Error, export_instruction_handler};
 
@@ -12,10 +12,10 @@ impl InstructionHandler for Pesters {
         layerwright_guests::handler("pesters", "PESTERS")
     }
 
-    fn lower(instruction: &Instruction, _: &Stage) -> Result<Vec<Operation>, Error> {
+    fn lower(instruction: &Instruction, _: &Stage) -> Result<Lowered, Error> {
         if instruction.text.ends_with("once") {
             let found = stat(&Place::Rootfs, "/etc/passwd");
-            return Ok(vec![Operation::remove(format!("/{}", found.is_ok()))]);
+            return Ok(vec![Operation::remove(format!("/{}", found.is_ok()))].into());
         }
         loop {
             let _ = stat(&Place::Rootfs, "/etc/passwd");

@@ -1,6 +1,6 @@
 //! Calls itself without end.
 
-use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Stage};
+use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Lowered, Stage};
 use layerwright_plugin::operation::Operation;
 use layerwright_plugin::{Error, export_instruction_handler};
 
@@ -16,8 +16,8 @@ impl InstructionHandler for Recurses {
         layerwright_guests::handler("recurses", "RECURSES")
     }
 
-    fn lower(_: &Instruction, _: &Stage) -> Result<Vec<Operation>, Error> {
-        Ok(vec![Operation::remove(format!("/{}", deeper(0)))])
+    fn lower(_: &Instruction, _: &Stage) -> Result<Lowered, Error> {
+        Ok(vec![Operation::remove(format!("/{}", deeper(0)))].into())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Never comes to an end.
 
-use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Stage};
-use layerwright_plugin::operation::Operation;
+use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Lowered, Stage};
 use layerwright_plugin::{Error, export_instruction_handler};
 
 struct Spins;
@@ -11,7 +10,7 @@ impl InstructionHandler for Spins {
         layerwright_guests::handler("spins", "SPINS")
     }
 
-    fn lower(_: &Instruction, _: &Stage) -> Result<Vec<Operation>, Error> {
+    fn lower(_: &Instruction, _: &Stage) -> Result<Lowered, Error> {
         let mut turns = 0_u64;
         loop {
             turns = std::hint::black_box(turns.wrapping_add(1));

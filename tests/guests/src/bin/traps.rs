@@ -1,7 +1,6 @@
 //! Panics, with terminal controls in its last words.
 
-use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Stage};
-use layerwright_plugin::operation::Operation;
+use layerwright_plugin::instruction::{Capabilities, Instruction, InstructionHandler, Lowered, Stage};
 use layerwright_plugin::{Error, export_instruction_handler};
 
 struct Traps;
@@ -11,7 +10,7 @@ impl InstructionHandler for Traps {
         layerwright_guests::handler("traps", "TRAPS")
     }
 
-    fn lower(instruction: &Instruction, _: &Stage) -> Result<Vec<Operation>, Error> {
+    fn lower(instruction: &Instruction, _: &Stage) -> Result<Lowered, Error> {
         panic!("cannot go on with \u{1b}[31m{}\u{1b}[0m", instruction.text)
     }
 }
