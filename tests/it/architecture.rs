@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use layerwright::dockerfile::Keywords;
+
+use crate::support::keywords::standard_keywords;
 use crate::support::repository;
-use crate::support::rust::{files, tokens};
+use crate::support::rust::{files, tokens, tokens_and_literals};
 
 /// Modules, and the others that they may name. Who is not here may name nothing; `cli` may name all.
 const MAY_NAME: &str = "
@@ -161,6 +164,23 @@ fn some_words_belong_in_one_place() {
                 }
             }
         }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// What an instruction means is its handler's to know: the host has FROM and ARG, which are grammar.
+#[test]
+fn the_host_names_no_instruction() {
+    let host = Keywords::new();
+    let names: Vec<String> =
+        standard_keywords().names().filter(|name| host.get(name).is_none()).map(|name| format!("\"{name}\"")).collect();
+    assert!(names.len() > 10, "the standard instructions were not found");
+    let root = repository().join("host/src");
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let literals = tokens_and_literals(&root.join(&source.path));
+        let named = literals.iter().filter(|literal| names.contains(literal));
+        wrong.extend(named.map(|literal| format!("{}: {literal}", source.path)));
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

@@ -18,6 +18,8 @@ pub struct Keyword {
     pub expands: bool,
     /// Whether of several in a stage only the last counts.
     pub last_counts: bool,
+    /// Whether it may not wait in an image, as a trigger, for the stages that are based on it.
+    pub stage_only: bool,
     /// What to say wherever it stands.
     pub warning: Option<RuleMessage>,
 }
@@ -25,7 +27,8 @@ pub struct Keyword {
 impl Keyword {
     /// A keyword without flags and heredocs whose arguments are not expanded.
     pub fn new(name: &str, form: ArgumentForm) -> Self {
-        Self { name: name.to_owned(), form, flags: Vec::new(), heredocs: false, expands: false, last_counts: false, warning: None }
+        let (flags, warning) = (Vec::new(), None);
+        Self { name: name.to_owned(), form, flags, heredocs: false, expands: false, last_counts: false, stage_only: false, warning }
     }
 }
 
@@ -84,8 +87,9 @@ impl Keywords {
     pub fn new() -> Self {
         let platform = FlagSpec { name: "platform".to_owned(), is_switch: false, repeats: false, expands: true };
         let keyword = |name: &str, flags| Keyword { flags, expands: true, ..Keyword::new(name, ArgumentForm::Words) };
-        let claims = [keyword("FROM", vec![platform]), keyword("ARG", Vec::new())]
-            .map(|keyword| (keyword.name.clone(), Claim { keyword, claimant: BUILT_IN.to_owned() }));
+        let from = Keyword { stage_only: true, ..keyword("FROM", vec![platform]) };
+        let claims =
+            [from, keyword("ARG", Vec::new())].map(|keyword| (keyword.name.clone(), Claim { keyword, claimant: BUILT_IN.to_owned() }));
         let rules = rules::ALL.iter().map(|rule| (rule.name.to_string(), (Rule::clone(rule), BUILT_IN.to_owned()))).collect();
         Self { claims: claims.into(), rules }
     }

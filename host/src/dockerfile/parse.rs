@@ -185,12 +185,13 @@ pub fn parse_syntax(source: &Source, keywords: &Keywords) -> Syntactic {
 /// # Errors
 /// All that is wrong with it; lines are counted within the text.
 pub fn parse_trigger(text: &str, keywords: &Keywords) -> Result<Instruction, ParseErrors> {
-    let Syntactic { mut instructions, mut errors, .. } = parse_syntax(&Source::new("ONBUILD", text), keywords);
+    let Syntactic { mut instructions, mut errors, .. } = parse_syntax(&Source::new("trigger", text), keywords);
     if errors.is_empty() && instructions.len() != 1 {
         errors.push(ParseError { kind: ParseErrorKind::TriggerCount(instructions.len()), span: Span::lines(1, 1) });
     }
     for instruction in &mut instructions {
-        if matches!(instruction.name.as_str(), "FROM" | "ONBUILD" | "MAINTAINER") {
+        let stays = keywords.get(&instruction.name).is_some_and(|keyword| keyword.stage_only);
+        if stays {
             errors.push(ParseError { kind: ParseErrorKind::Trigger(instruction.name.clone()), span: instruction.span.clone() });
         } else {
             check(instruction, keywords, &mut errors);

@@ -18,7 +18,9 @@ fn keywords() -> Keywords {
             "COPY" => vec![flag("from", false, false), flag("link", true, false), flag("exclude", false, true)],
             _ => Vec::new(),
         };
-        keywords.claim("test", Keyword { flags, heredocs, expands: true, ..Keyword::new(name, form) }).unwrap();
+        keywords
+            .claim("test", Keyword { flags, heredocs, expands: true, stage_only: name == "ONBUILD", ..Keyword::new(name, form) })
+            .unwrap();
     }
     keywords
 }

@@ -127,6 +127,7 @@ pub(super) fn keywords(said: Vec<guest::Keyword>, rules: &[Rule]) -> Checked<Vec
                 heredocs: keyword.heredocs,
                 expands: keyword.expands,
                 last_counts: keyword.last_counts,
+                stage_only: keyword.stage_only,
                 warning: keyword.warning.map(|said| warning(said, rules)).transpose()?,
             })
         })

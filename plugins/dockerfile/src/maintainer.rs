@@ -5,7 +5,7 @@ use layerwright_plugin::instruction::{ArgumentForm, Instruction, Keyword};
 use layerwright_plugin::operation::{ConfigChange, Operation};
 
 pub(crate) fn keyword() -> Keyword {
-    Keyword::new("MAINTAINER", ArgumentForm::Text).warned_of(crate::rules::maintainer_deprecated())
+    Keyword::new("MAINTAINER", ArgumentForm::Text).stage_only().warned_of(crate::rules::maintainer_deprecated())
 }
 
 pub(crate) fn lower(instruction: &Instruction) -> Result<Vec<Operation>, Error> {

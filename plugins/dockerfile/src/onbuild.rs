@@ -5,7 +5,7 @@ use layerwright_plugin::instruction::{ArgumentForm, Instruction, Keyword};
 use layerwright_plugin::operation::{ConfigChange, Operation};
 
 pub(crate) fn keyword() -> Keyword {
-    Keyword::new("ONBUILD", ArgumentForm::Text).with_heredocs()
+    Keyword::new("ONBUILD", ArgumentForm::Text).with_heredocs().stage_only()
 }
 
 /// The text is kept as it is; what it means is seen where it runs.

@@ -91,7 +91,8 @@ impl From<Vec<Operation>> for Lowered {
 impl Keyword {
     /// Declares an instruction without flags or here-documents whose arguments are not expanded.
     pub fn new(name: impl Into<String>, arguments: ArgumentForm) -> Self {
-        Self { name: name.into(), arguments, flags: Vec::new(), heredocs: false, expands: false, last_counts: false, warning: None }
+        let (flags, warning) = (Vec::new(), None);
+        Self { name: name.into(), arguments, flags, heredocs: false, expands: false, last_counts: false, stage_only: false, warning }
     }
 
     /// Expands variables in the arguments.
@@ -112,6 +113,13 @@ impl Keyword {
     #[must_use]
     pub fn last_counts(mut self) -> Self {
         self.last_counts = true;
+        self
+    }
+
+    /// Stands in a stage alone, never as a trigger in an image.
+    #[must_use]
+    pub fn stage_only(mut self) -> Self {
+        self.stage_only = true;
         self
     }
 

@@ -23,7 +23,8 @@ pub fn keywords() -> Keywords {
         let flag =
             |flag: sdk::FlagSpec| FlagSpec { name: flag.name, is_switch: flag.is_switch, repeats: flag.repeats, expands: flag.expands };
         let flags = declared.flags.into_iter().map(flag).collect();
-        let keyword = Keyword { name: declared.name, form, flags, heredocs: declared.heredocs, expands: declared.expands };
+        let mut keyword = Keyword::new(&declared.name, form);
+        (keyword.flags, keyword.heredocs, keyword.expands) = (flags, declared.heredocs, declared.expands);
         keywords.claim("layerwright/dockerfile", keyword).expect("the standard keywords are claimed once");
     }
     keywords

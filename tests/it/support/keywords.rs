@@ -23,8 +23,8 @@ pub fn standard_keywords() -> Keywords {
         };
         let flags = declared.flags.into_iter().map(flag).collect();
         let warning = declared.warning.map(|said| RuleMessage { rule: said.rule, message: said.message });
-        let (heredocs, expands, last_counts) = (declared.heredocs, declared.expands, declared.last_counts);
-        let keyword = Keyword { name: declared.name, form, flags, heredocs, expands, last_counts, warning };
+        let (heredocs, expands, last_counts, stage_only) = (declared.heredocs, declared.expands, declared.last_counts, declared.stage_only);
+        let keyword = Keyword { name: declared.name, form, flags, heredocs, expands, last_counts, stage_only, warning };
         keywords.claim("layerwright/dockerfile", keyword).expect("the standard keywords are claimed once");
     }
     keywords

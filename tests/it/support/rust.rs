@@ -22,14 +22,23 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// The tokens of a file in order, without what only the tests see. A group is its brackets with what lies between; `::` is one token.
 pub fn tokens(file: &Path) -> Vec<String> {
+    read(file, false)
+}
+
+/// As `tokens`, with the text of literals.
+pub fn tokens_and_literals(file: &Path) -> Vec<String> {
+    read(file, true)
+}
+
+fn read(file: &Path, literals: bool) -> Vec<String> {
     let text = fs::read_to_string(file).expect("a readable file");
     let stream: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut tokens = Vec::new();
-    flatten(stream, &mut tokens);
+    flatten(stream, &mut tokens, literals);
     tokens
 }
 
-fn flatten(stream: TokenStream, out: &mut Vec<String>) {
+fn flatten(stream: TokenStream, out: &mut Vec<String>, literals: bool) {
     let trees: Vec<TokenTree> = stream.into_iter().collect();
     let mut index = 0;
     while index < trees.len() {
@@ -49,10 +58,11 @@ fn flatten(stream: TokenStream, out: &mut Vec<String>) {
                     Delimiter::None => ("", ""),
                 };
                 out.push(open.to_owned());
-                flatten(group.stream(), out);
+                flatten(group.stream(), out, literals);
                 out.push(close.to_owned());
             }
-            // A string may hold anything; no rule looks into one.
+            TokenTree::Literal(literal) if literals => out.push(literal.to_string()),
+            // A string may hold anything.
             TokenTree::Literal(_) => out.push("\"\"".to_owned()),
             TokenTree::Punct(first) if first.as_char() == ':' && first.spacing() == Spacing::Joint => {
                 out.push("::".to_owned());
