@@ -10,7 +10,7 @@ use crate::context::IgnoreFile;
 use crate::dockerfile::lint::rules;
 use crate::dockerfile::{Arguments, Expander, Instruction, Keywords, Span, expand_instruction, expand_word, suggest_exactly};
 use crate::oci::{History, ImageConfig, Platform};
-use crate::operation::{ConfigChange, Copy, Operation, Ownership, Source};
+use crate::operation::{ConfigChange, Copy, Mount, MountSource, Operation, Ownership, Source};
 
 /// The handlers by the keywords that they claim.
 pub struct Handlers {
@@ -77,6 +77,8 @@ pub struct Step {
     pub tasks: Vec<Task>,
     /// What the image's history says; its time is not set.
     pub history: History,
+    /// The build arguments that it declares, with the values that they have.
+    pub declared: Vec<(String, Option<String>)>,
 }
 
 impl Step {
@@ -185,7 +187,24 @@ impl Lowering {
             other => NotLowered::Failed(other.into()),
         })?;
         self.check(instruction, &lowered, around);
-        Ok(self.take(instruction, input.text, lowered))
+        let shown = self.shown(&input.text, &lowered, around.escape);
+        Ok(Step { text: shown, ..self.take(instruction, input.text, lowered) })
+    }
+
+    /// An instruction as the log shows it: with the values of variables, but for those that a secret is mounted as.
+    fn shown(&self, text: &str, lowered: &Lowered, escape: char) -> String {
+        let mounts = lowered.operations.iter().filter_map(|operation| match operation {
+            Operation::Exec(exec) => Some(&exec.mounts),
+            _ => None,
+        });
+        let secret = |mount: &&Mount| matches!(mount.source, MountSource::Secret { as_env: true, .. });
+        let secrets: Vec<&str> = mounts.flatten().filter(secret).map(|mount| mount.target.as_str()).collect();
+        let get = |name: &str| match secrets.contains(&name) {
+            true => Some("****".to_owned()),
+            false => self.scope.get(name).map(str::to_owned),
+        };
+        let expanded = Expander::new(escape, &get).keeping_quotes().keeping_unset().word(text);
+        expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.value)
     }
 
     /// Reports variables that nothing sets. One that is declared and has no value is meant to be empty.
@@ -298,7 +317,7 @@ impl Lowering {
             empty_layer: tasks.is_empty(),
             ..History::default()
         };
-        Step { span: instruction.span.clone(), text, tasks, history }
+        Step { span: instruction.span.clone(), text, tasks, history, declared: Vec::new() }
     }
 
     /// The step that makes files of a named context the first layer of a stage.
@@ -317,12 +336,13 @@ impl Lowering {
         let task = Task { operation: Operation::Copy(copy), env: Arc::new(Vec::new()), user: String::new(), working_dir: "/".to_owned() };
         let created_by = Some(format!("{text} # buildkit"));
         let history = History { created_by, comment: Some("layerwright".to_owned()), ..History::default() };
-        Step { span: from.span.clone(), text, tasks: vec![task], history }
+        Step { span: from.span.clone(), text, tasks: vec![task], history, declared: Vec::new() }
     }
 
     /// ARG: the command line's value, else the default, else the global scope's.
     fn declare(&mut self, instruction: &Instruction, around: &Surroundings<'_>) -> Result<Step, Failure> {
         let mut shown = Vec::new();
+        let mut declared = Vec::new();
         for declaration in instruction.declarations() {
             check_secret(&declaration.name, instruction, around.checks);
             let value = match (around.globals.given.get(&declaration.name), &declaration.default) {
@@ -343,12 +363,13 @@ impl Lowering {
                 Some(value) => format!("{}={value}", declaration.name),
                 None => declaration.name.clone(),
             });
+            declared.push((declaration.name.clone(), value.clone()));
             self.scope.declare(&declaration.name, value);
         }
         let text = format!("ARG {}", shown.join(" "));
         let history =
             History { created_by: Some(text.clone()), comment: Some("layerwright".to_owned()), empty_layer: true, ..History::default() };
-        Ok(Step { span: instruction.span.clone(), text, tasks: Vec::new(), history })
+        Ok(Step { span: instruction.span.clone(), text, tasks: Vec::new(), history, declared })
     }
 }
 

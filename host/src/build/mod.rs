@@ -14,6 +14,7 @@ pub mod images;
 mod inputs;
 mod lowering;
 mod mounts;
+mod outline;
 mod plan;
 mod report;
 mod scope;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use inputs::Inputs;
 pub use lowering::{Handlers, Step};
+pub use outline::{Argument, Outline, Target, Wanted, outline, targets};
 pub use plan::{PlannedBase, Planner, StagePlan};
 pub use report::{Report, check, plan};
 

@@ -95,8 +95,10 @@ fn leads(edges: &[(usize, usize)], from: usize, to: usize) -> bool {
 pub enum Purpose {
     /// To be carried out: all that it needs must be there.
     Build,
-    /// To be looked at: what cannot be had is passed over, and what must wait is left out.
+    /// To be looked at, every stage where no target is named: what cannot be had is passed over, and what must wait is left out.
     Check,
+    /// The same for the target alone.
+    Outline,
 }
 
 /// Plans stages, each once, from the target down: a stage that nothing needs is never looked at.
@@ -251,7 +253,7 @@ impl Planner {
             match state.lower(&instruction, &around, &mut look) {
                 Ok(step) => plan.steps.push(step),
                 // What it would change is not known.
-                Err(NotLowered::Deferred) if self.purpose == Purpose::Check => state.complete = false,
+                Err(NotLowered::Deferred) if self.purpose != Purpose::Build => state.complete = false,
                 Err(NotLowered::Deferred) => {
                     plan.rest.push(instruction);
                     plan.rest.extend(todo);
@@ -285,7 +287,7 @@ impl Planner {
                 }
                 (image, true)
             }
-            Err(failure) if self.purpose == Purpose::Check => {
+            Err(failure) if self.purpose != Purpose::Build => {
                 let error = failure.at(&self.inputs.dockerfile, span);
                 let note = format!("the base image on line {} is not looked at: {error}", span.start_line);
                 self.inputs.reporter.log(Level::Warning, &note);

@@ -134,15 +134,20 @@ impl Shared {
                 (outcome.image.clone(), Some(outcome))
             }
         };
+        let from_image = usize::from(parent.is_none() && !image.layers.is_empty());
         let mut work = Work {
             shared: self,
             index,
-            label: stage_label(&self.planner.dockerfile, index),
-            total: plan.steps.len() + plan.rest.len(),
-            done: 0,
+            label: if self.planner.graph.stages.len() > 1 { stage_label(&self.planner.dockerfile, index) + " " } else { String::new() },
+            total: from_image + plan.steps.iter().filter(|step| !step.tasks.is_empty()).count() + plan.rest.len(),
+            done: from_image,
             files: self.open_files(&plan, &image, parent.as_deref()).await.map_err(at)?,
             image,
         };
+        if from_image > 0 {
+            let step = format!("[{}1/{}]", work.label, work.total);
+            self.deps.reporter.event(Event::StepStarted { step, text: format!("FROM {}", stage.source.from.image) });
+        }
         for step in &plan.steps {
             work.step(step, &plan.sources).await?;
         }
@@ -351,13 +356,13 @@ impl Work<'_> {
     }
 
     async fn step(&mut self, step: &Step, sources: &BTreeMap<String, PlannedSource>) -> Result<(), BuildError> {
-        self.done += 1;
         let history = crate::oci::History { created: Some(self.shared.now.clone()), ..step.history.clone() };
         if step.tasks.is_empty() {
             self.image = std::mem::take(&mut self.image).remember(history);
             return Ok(());
         }
-        let name = format!("[{} {}/{}]", self.label, self.done, self.total);
+        self.done += 1;
+        let name = format!("[{}{}/{}]", self.label, self.done, self.total);
         let reporter = &self.shared.deps.reporter;
         reporter.event(Event::StepStarted { step: name.clone(), text: step.text.lines().next().unwrap_or_default().to_owned() });
         let started = Instant::now();

@@ -39,6 +39,12 @@ pub struct ExecutorArguments {
 pub enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildArguments>),
+    /// Say what is wrong and what is odd about a Dockerfile, without building it
+    Check(Box<BuildArguments>),
+    /// List what can be given to a build: arguments, secrets, SSH agents, caches
+    Outline(Box<BuildArguments>),
+    /// List the stages that can be built
+    Targets(Box<BuildArguments>),
     /// Look at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -85,6 +91,28 @@ pub enum Isolation {
     Overlay,
     /// No command can run; needs no privilege
     None,
+}
+
+/// What is asked of a Dockerfile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Call {
+    /// To be built
+    Build,
+    /// What is wrong and what is odd
+    Check,
+    /// What can be given to a build
+    Outline,
+    /// Which stages there are
+    Targets,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 /// How new layers are compressed.
@@ -139,6 +167,16 @@ pub struct BuildArguments {
     /// Size of /dev/shm in RUN, for instance 64m
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
+
+    /// What to do with the Dockerfile
+    #[arg(long, value_enum, default_value = "build", value_name = "CALL")]
+    pub call: Call,
+    /// Shorthand for --call=check
+    #[arg(long)]
+    pub check: bool,
+    /// How checks and listings are written
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
 
     /// Do not push
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]

@@ -49,6 +49,24 @@ pub fn render_plain(error: &(dyn Error + 'static)) -> String {
     out
 }
 
+/// What failed and why, on one line.
+pub fn one_line(error: &BuildError) -> String {
+    let first: &(dyn Error + 'static) = match error {
+        BuildError::Step(step) => step.as_ref(),
+        other => other,
+    };
+    let mut out = first.to_string();
+    let mut next = first.source();
+    while let Some(error) = next {
+        let cause = error.to_string();
+        if !out.contains(&cause) {
+            out = format!("{out}: {cause}");
+        }
+        next = error.source();
+    }
+    printable(&out).replace('\n', " ")
+}
+
 fn headline(out: &mut String, message: &str, mut cause: Option<&(dyn Error + 'static)>) {
     out.push_str(&format!("error: {}\n", printable(message)));
     let mut last = message.to_owned();
@@ -75,6 +93,6 @@ fn hint(out: &mut String, text: Option<&str>) {
 }
 
 /// Text from outside ends on a terminal: no control characters but line ends.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

@@ -1,5 +1,6 @@
 //! The command line: the only module that prints, reads the environment, or decides the exit code.
 
+mod answer;
 mod args;
 mod commands;
 mod contexts;
@@ -8,6 +9,7 @@ mod env;
 mod inputs;
 mod isolation;
 mod plugins;
+mod question;
 mod report;
 mod settings;
 
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Arguments, Command, ExecutorArguments, PluginCommand};
+use args::{Arguments, Call, Command, ExecutorArguments, PluginCommand};
 
 /// Runs the command line.
 ///
@@ -38,7 +40,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match command {
-        Command::Build(build) => commands::build::run(&build),
+        Command::Build(build) => match build.call {
+            Call::Check => commands::check::run(&build),
+            Call::Outline => commands::outline::run(&build),
+            Call::Targets => commands::targets::run(&build),
+            Call::Build if build.check => commands::check::run(&build),
+            Call::Build => commands::build::run(&build),
+        },
+        Command::Check(asked) => commands::check::run(&asked),
+        Command::Outline(asked) => commands::outline::run(&asked),
+        Command::Targets(asked) => commands::targets::run(&asked),
         Command::Plugin(PluginCommand::Inspect { files }) => finish(commands::plugin::inspect(&files)),
         Command::Version => finish(commands::version::run()),
     }

@@ -46,12 +46,18 @@ impl Source {
         let width = span.end_line.max(first).to_string().len();
         let mut out = format!("{:width$}--> {}:{first}", "", printable(&self.name));
         let _ = write!(out, "\n{:width$} |", "");
+        // A part of the first line is all that is meant, or it goes on to the end.
+        let mut whole = true;
         let lines = self.text.split('\n').enumerate().skip(first as usize - 1).take(count.min(EXCERPT_LINES));
         for (index, line) in lines {
             let line = line.trim_end_matches('\r');
             let _ = write!(out, "\n{:>width$} | {}", index + 1, cut(&printable(line)));
             if index + 1 == first as usize {
                 let (indent, length) = underline(line, span.columns.as_ref());
+                let _ = write!(out, "\n{:width$} | {:indent$}{}", "", "", "^".repeat(length));
+                whole = reaches_end(line, span.columns.as_ref());
+            } else if whole && !line.trim().is_empty() {
+                let (indent, length) = underline(line, None);
                 let _ = write!(out, "\n{:width$} | {:indent$}{}", "", "", "^".repeat(length));
             }
         }
@@ -67,6 +73,11 @@ impl Span {
     pub fn lines(start_line: u32, end_line: u32) -> Self {
         Self { start_line, end_line, columns: None }
     }
+}
+
+/// Whether columns end where the line does, but for the character that continues it.
+fn reaches_end(line: &str, columns: Option<&Range<u32>>) -> bool {
+    columns.is_none_or(|columns| line.trim_end().len() <= columns.end as usize + 1)
 }
 
 /// Where the underline of a line starts and how long it is, in characters as they are shown.
@@ -108,6 +119,14 @@ mod tests {
         let span = Span { start_line: 2, end_line: 3, columns: Some(5..13) };
         let expected = " --> Dockerfile:2\n  |\n2 | COPY --form=a \\\n  |      ^^^^^^^^\n3 |   b c";
         assert_eq!(source.excerpt(&span), expected);
+    }
+
+    #[test]
+    fn an_excerpt_underlines_every_line_of_an_instruction() {
+        let source = Source::new("Dockerfile", "FROM scratch\nRUN a && \\\n  b\n");
+        let expected = " --> Dockerfile:2\n  |\n2 | RUN a && \\\n  | ^^^^^^^^^\n3 |   b\n  |   ^";
+        assert_eq!(source.excerpt(&Span { start_line: 2, end_line: 3, columns: Some(0..9) }), expected);
+        assert!(source.excerpt(&Span::lines(2, 3)).ends_with("3 |   b\n  |   ^"));
     }
 
     #[test]

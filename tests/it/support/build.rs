@@ -122,6 +122,12 @@ impl<'a> Build<'a> {
         self
     }
 
+    /// Another subcommand than `build`.
+    pub fn subcommand(mut self, name: &'static str) -> Self {
+        self.subcommand = Some(name);
+        self
+    }
+
     /// Another program, without a subcommand.
     pub fn called(mut self, program: PathBuf) -> Self {
         (self.program, self.subcommand) = (program.into(), None);

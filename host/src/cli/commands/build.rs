@@ -16,23 +16,29 @@ use crate::registry::Client;
 
 /// Builds, and says how it went.
 pub fn run(args: &BuildArguments) -> ExitCode {
-    match attempt(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Stop::Usage(error)) => {
-            eprint!("{}", diagnostic::render_plain(&error));
-            ExitCode::FAILURE
-        }
-        Err(Stop::Build(error)) => {
-            eprint!("{}", diagnostic::render(&error));
-            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-        }
-    }
+    attempt(args).map_or_else(Stop::finish, |()| ExitCode::SUCCESS)
 }
 
-/// Why a build did not succeed.
-enum Stop {
+/// Why a command did not succeed.
+pub(in crate::cli) enum Stop {
     Usage(settings::UsageError),
     Build(BuildError),
+}
+
+impl Stop {
+    /// Says it, and the exit code.
+    pub(in crate::cli) fn finish(self) -> ExitCode {
+        match self {
+            Self::Usage(error) => {
+                eprint!("{}", diagnostic::render_plain(&error));
+                ExitCode::FAILURE
+            }
+            Self::Build(error) => {
+                eprint!("{}", diagnostic::render(&error));
+                u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+            }
+        }
+    }
 }
 
 impl From<settings::UsageError> for Stop {
@@ -114,7 +120,7 @@ async fn work(settings: Arc<BuildSettings>, outputs: Outputs, deps: Arc<Deps>, s
     Ok(())
 }
 
-fn reporter(verbosity: Verbosity) -> Terminal {
+pub(in crate::cli) fn reporter(verbosity: Verbosity) -> Terminal {
     match verbosity {
         Verbosity::Trace | Verbosity::Debug => Terminal::new(Level::Debug, true),
         Verbosity::Info => Terminal::new(Level::Info, true),
@@ -122,7 +128,7 @@ fn reporter(verbosity: Verbosity) -> Terminal {
     }
 }
 
-fn store_path(args: &BuildArguments) -> Result<std::path::PathBuf, BuildError> {
+pub(in crate::cli) fn store_path(args: &BuildArguments) -> Result<std::path::PathBuf, BuildError> {
     let given = args.store.clone().or_else(|| env::get(env::LAYERWRIGHT_STORE).map(Into::into));
     let data = || {
         env::get(env::XDG_DATA_HOME)

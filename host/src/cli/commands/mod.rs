@@ -1,5 +1,8 @@
 //! One file for each subcommand.
 
 pub mod build;
+pub mod check;
+pub mod outline;
 pub mod plugin;
+pub mod targets;
 pub mod version;

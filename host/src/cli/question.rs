@@ -1,0 +1,55 @@
+//! What is asked of a Dockerfile without building it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::args::{BuildArguments, Verbosity};
+use super::commands::build::{Stop, reporter, store_path};
+use super::inputs::inputs;
+use super::{contexts, plugins, settings};
+use crate::build::error::BuildError;
+use crate::build::settings::BuildSettings;
+use crate::build::{Handlers, Inputs};
+use crate::fetch::Fetcher;
+use crate::plugin::PluginSet;
+use crate::progress::Reporter;
+use crate::registry::Client;
+use crate::rootfs::store::Store;
+
+/// Puts together what a question needs, and asks it. Needs no privilege: nothing is mounted, run or unpacked.
+///
+/// # Errors
+/// A flag that makes no sense, or an input that cannot be had.
+pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnce(Arc<BuildSettings>, Inputs) -> F) -> Result<T, Stop> {
+    let build = settings::build_settings(args)?;
+    let location = contexts::main_context(args)?;
+    let fetching = settings::fetch_settings(args, &build.secrets)?;
+    let mut registry = settings::registry_settings(args)?;
+    let plugin_settings = plugins::plugin_settings(args)?;
+    // Standard output belongs to the answer, and steps there are none.
+    let quiet = if args.verbosity > Verbosity::Debug { args.verbosity.max(Verbosity::Warn) } else { args.verbosity };
+    let reporter: Arc<dyn Reporter> = Arc::new(reporter(quiet));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
+    let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
+    let handlers = Arc::new(Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?);
+    let store = Store::open(store_path(args)?).map_err(|e| BuildError::because("failed to open the store", e))?;
+    registry.content_cache = Some(store.blobs());
+    let answer = runtime.block_on(async {
+        let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
+        let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
+        let fetcher = Fetcher::new(fetching, store, Arc::clone(&reporter));
+        let (dockerfile, context) = inputs(args, &location, &fetcher).await?;
+        let inputs = Inputs {
+            handlers,
+            images: Arc::new(client),
+            fetcher: None,
+            reporter,
+            context: Arc::new(context),
+            dockerfile: Arc::new(dockerfile),
+        };
+        Ok::<_, BuildError>(question(Arc::new(build), inputs).await)
+    });
+    runtime.shutdown_background();
+    Ok(answer?)
+}
