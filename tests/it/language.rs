@@ -83,6 +83,10 @@ fn all_that_is_wrong_is_said_at_once() {
     }
     let error = env.build("FROM scratch\nENV a\nLABEL =b\nCOPY --link=yes a b\n").fail(1);
     assert_eq!(error.matches("dockerfile parse error on line").count(), 3, "{error}");
+    let error = env.build("FROM 127.0.0.1:1/never/asked\nSTOPSIGNAL x\nENV a\nFROM scratch\nEXPOSE 99999\n").fail(1);
+    for said in ["ENV must have two arguments", "invalid signal: x", "invalid containerPort: 99999"] {
+        assert!(error.contains(said) && !error.contains("127.0.0.1:1/never/asked is not"), "{said:?} is not said:\n{error}");
+    }
 }
 
 // scenario 8

@@ -30,6 +30,7 @@ mod plugin_faults;
 mod push;
 mod sandbox;
 mod shell_conformance;
+mod table_conformance;
 
 /// A file that no module names would be tested by nobody.
 #[test]

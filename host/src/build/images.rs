@@ -22,3 +22,13 @@ impl Images for Client {
         Ok(remote.image()?)
     }
 }
+
+/// Has no image at all.
+pub struct NoImages;
+
+#[async_trait]
+impl Images for NoImages {
+    async fn image(&self, reference: &Reference, _: &Platform) -> Result<Image, Failure> {
+        Err(Failure::new(format!("{reference} is not looked at")))
+    }
+}

@@ -375,12 +375,19 @@ impl Planner {
         let reference: Reference = name.parse().map_err(|e| Failure::because(format!("{name:?} is neither a stage nor an image"), e))?;
         let names = self.graph.stages.iter().take(index).filter_map(|s| s.source.from.alias.as_deref());
         let suggestion = crate::dockerfile::suggest(&name.to_lowercase(), names);
-        let image = self.image(&reference, &self.settings.platform).await.map_err(|failure| match suggestion {
-            Some(stage) => failure.hint(format!("did you mean the stage {stage}?")),
-            None if !name.contains(['/', ':']) => failure.hint(format!("no stage is called {name}, so it was taken for an image")),
-            None => failure,
-        })?;
-        Ok(PlannedSource::Image(Box::new(image)))
+        match (self.image(&reference, &self.settings.platform).await, suggestion) {
+            (Ok(image), _) => Ok(PlannedSource::Image(Box::new(image))),
+            // Nothing that is looked for depends on its files.
+            (Err(failure), None) if self.purpose != Purpose::Build => {
+                self.inputs.reporter.log(Level::Warning, &format!("the image {name} is not looked at: {}", failure.message));
+                Ok(PlannedSource::Image(Box::new(nothing(&self.settings.platform))))
+            }
+            (Err(failure), Some(stage)) => Err(failure.hint(format!("did you mean the stage {stage}?"))),
+            (Err(failure), None) if !name.contains(['/', ':']) => {
+                Err(failure.hint(format!("no stage is called {name}, so it was taken for an image")))
+            }
+            (Err(failure), None) => Err(failure),
+        }
     }
 
     async fn named_image(&self, name: &str, platform: &crate::oci::Platform) -> Result<Image, Failure> {

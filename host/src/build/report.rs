@@ -2,13 +2,14 @@ use std::sync::Arc;
 
 use super::checks::Checks;
 use super::error::{BuildError, DockerfileErrors};
+use super::images::NoImages;
 use super::inputs::Inputs;
 use super::plan::{Planner, Purpose};
 use super::settings::BuildSettings;
 use super::stages::graph;
 use crate::dockerfile::lint::{Finding, grammar};
 use crate::dockerfile::{self, CheckOptions, Dockerfile, ParseErrors};
-use crate::progress::Level;
+use crate::progress::{Level, Silent};
 
 /// What is odd and what is wrong about a Dockerfile.
 #[derive(Debug, Default)]
@@ -49,7 +50,9 @@ pub(super) async fn planned(
     let (parsed, errors) = dockerfile::parse_all(&inputs.dockerfile, inputs.handlers.keywords());
     check_grammar(&parsed, errors.as_ref(), inputs, checks);
     if let Some(errors) = errors {
-        return Err(vec![BuildError::Dockerfile(Arc::new(DockerfileErrors { text: (*inputs.dockerfile).clone(), errors }))]);
+        let mut all = vec![BuildError::Dockerfile(Arc::new(DockerfileErrors { text: (*inputs.dockerfile).clone(), errors }))];
+        all.extend(wrong_besides(parsed, settings, inputs).await);
+        return Err(all);
     }
     for warning in parsed.warnings.iter().filter(|warning| warning.rule.is_none()) {
         inputs.reporter.log(Level::Warning, &format!("{} (line {})", warning.message, warning.span.start_line));
@@ -67,6 +70,26 @@ pub(super) async fn planned(
     planner.find_circles().await;
     let problems = planner.problems();
     if problems.is_empty() { Ok(planner) } else { Err(problems) }
+}
+
+/// What is wrong with the instructions of a file that does not parse, as far as each can be read by itself. No image is asked for: the
+/// build fails anyway.
+async fn wrong_besides(parsed: Dockerfile, settings: &Arc<BuildSettings>, inputs: &Inputs) -> Vec<BuildError> {
+    let inputs = Inputs { images: Arc::new(NoImages), fetcher: None, reporter: Arc::new(Silent), ..inputs.clone() };
+    let checks = Arc::new(Checks::default());
+    let stages = parsed.stages.len();
+    let Ok((graph, globals)) = graph(&parsed, &BuildSettings { target: None, ..(**settings).clone() }, &inputs, &checks) else {
+        return Vec::new();
+    };
+    let planner = Planner::new(graph, parsed, globals, Arc::clone(settings), inputs, checks, Purpose::Check);
+    for stage in 0..stages {
+        if planner.plan(stage).await.is_err() {
+            return Vec::new();
+        }
+    }
+    // A variable may be missing because the instruction that sets it cannot be read.
+    let by_itself = |error: &BuildError| !matches!(error, BuildError::Step(step) if step.message.starts_with("failed to process"));
+    planner.problems().into_iter().filter(by_itself).collect()
 }
 
 /// Applies the rules of grammar up to the first error: what follows it may be read wrongly.

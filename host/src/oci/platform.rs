@@ -27,6 +27,9 @@ pub enum PlatformError {
     /// Too many parts, or none.
     #[error("{0:?} is no platform: want os/architecture or os/architecture/variant, for instance linux/arm64")]
     Form(String),
+    /// One word that is neither.
+    #[error("{0:?}: unknown operating system or architecture")]
+    Unknown(String),
     /// A part with other characters than a platform has.
     #[error("{part:?} is an invalid component of {text:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\"")]
     Component {
@@ -36,6 +39,54 @@ pub enum PlatformError {
         text: String,
     },
 }
+
+/// Operating systems that Go knows, by which a platform of one word is told from a processor.
+const SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+/// Processors that Go knows.
+const ARCHITECTURES: &[&str] = &[
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
 
 impl Platform {
     /// A platform without a variant.
@@ -92,14 +143,16 @@ impl FromStr for Platform {
             "i386" => "386".to_owned(),
             other => other.to_owned(),
         };
-        const SYSTEMS: &[&str] = &["linux", "windows", "darwin", "freebsd"];
+        let system = |raw: &str| match raw.to_ascii_lowercase().as_str() {
+            "macos" => "darwin".to_owned(),
+            other => other.to_owned(),
+        };
         let mut platform = match parts.as_slice() {
-            [one] if SYSTEMS.contains(&one.to_ascii_lowercase().as_str()) => Self { os: one.to_ascii_lowercase(), ..Self::host() },
-            [one] => Self::new("linux", &architecture(one)),
-            [os, arch] => Self::new(&os.to_ascii_lowercase(), &architecture(arch)),
-            [os, arch, variant] => {
-                Self { variant: Some(variant.to_ascii_lowercase()), ..Self::new(&os.to_ascii_lowercase(), &architecture(arch)) }
-            }
+            [one] if SYSTEMS.contains(&system(one).as_str()) => Self { os: system(one), ..Self::host() },
+            [one] if ARCHITECTURES.contains(&architecture(one).as_str()) => Self::new("linux", &architecture(one)),
+            [one] => return Err(PlatformError::Unknown((*one).to_owned())),
+            [os, arch] => Self::new(&system(os), &architecture(arch)),
+            [os, arch, variant] => Self { variant: Some(variant.to_ascii_lowercase()), ..Self::new(&system(os), &architecture(arch)) },
             _ => return Err(PlatformError::Form(text.to_owned())),
         };
         if platform.architecture == "arm64" && platform.variant.as_deref() == Some("v8") {

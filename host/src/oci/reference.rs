@@ -96,7 +96,7 @@ fn is_tag(text: &str) -> bool {
 fn is_registry(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
-            Some((inside, after)) if inside.parse::<std::net::Ipv6Addr>().is_ok() => {
+            Some((inside, after)) if !inside.contains('.') && inside.parse::<std::net::Ipv6Addr>().is_ok() => {
                 ("v6", after.strip_prefix(':').or(if after.is_empty() { Some("1") } else { None }))
             }
             _ => return false,
@@ -149,6 +149,9 @@ impl FromStr for Reference {
             "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
             other => other.to_owned(),
         };
+        if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return Err(bad("64 hexadecimal digits are an image's id and not its name"));
+        }
         let repository = match registry == DOCKER_HUB && !path.contains('/') {
             true => format!("library/{path}"),
             false => path.to_owned(),
