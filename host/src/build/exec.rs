@@ -78,9 +78,9 @@ pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str,
 }
 
 /// Makes a process's working directory where it is missing.
-pub fn make_working_dir(rootfs: &Path, task: &Task, exec: &Exec) -> Result<(), Failure> {
+pub fn make_working_dir(root: Root, task: &Task, exec: &Exec) -> Result<(), Failure> {
     let path = exec.working_dir.as_ref().map_or_else(|| task.working_dir.clone(), |path| join(&task.working_dir, path));
-    let mut tree = Disk::new(Root::open(rootfs)?);
+    let mut tree = Disk::new(root);
     let attributes = Attributes { owner: Some((0, 0)), mode: Some(0o755), ..Attributes::default() };
     make_dirs(&mut tree, Path::new(""), Path::new(&path), &attributes)?;
     Ok(tree.settle()?)

@@ -23,8 +23,9 @@ pub mod settings;
 mod source;
 mod stage;
 mod stages;
+mod unpacked;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use inputs::Inputs;
 pub use lowering::{Handlers, Step};
@@ -39,6 +40,7 @@ use crate::image::Image;
 use crate::progress::{Level, Reporter};
 use crate::registry::Client;
 use crate::rootfs::store::Store;
+use crate::rootfs::unpacked::UnpackedRootFs;
 use crate::sandbox::Executor;
 use checks::Checks;
 use error::BuildError;
@@ -68,10 +70,21 @@ pub struct Deps {
 }
 
 /// Where the files of a stage are while commands run in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Backend {
     /// Stacked with overlayfs.
     Overlay,
+    /// Unpacked into a directory for each stage.
+    Chroot,
+    /// Unpacked over the tree that the builder lives in, for one stage at a time.
+    InPlace(Arc<Mutex<UnpackedRootFs>>),
+}
+
+impl Backend {
+    /// Whether a process can be shown something by mounting it.
+    pub fn mounts(&self) -> bool {
+        matches!(self, Self::Overlay)
+    }
 }
 
 impl Deps {

@@ -7,7 +7,7 @@ use super::error::Failure;
 use super::exec::join;
 use super::lowering::Task;
 use super::settings::BuildSettings;
-use super::source::SourceFiles;
+use super::source::{SourceFiles, copy_path};
 use crate::fs::Root;
 use crate::oci::Digest;
 use crate::operation::{Exec, MountSource, Ownership, Sharing};
@@ -93,6 +93,13 @@ pub fn prepare(task: &Task, exec: &Exec, sources: &[SourceFiles], settings: &Bui
 impl Mounts {
     /// A path of a source as a file of this machine; writing to it changes nothing that lasts.
     fn beneath(&mut self, files: &SourceFiles, path: &str, deps: &Deps) -> Result<PathBuf, Failure> {
+        if !deps.backend.mounts() {
+            let copy = deps.store.temporary_directory()?;
+            copy_path(&files.tree()?, path, copy.path())?;
+            let content = copy.path().join("content");
+            self.directories.push(copy);
+            return Ok(content);
+        }
         let mut overlay = OverlayRootFs::new(deps.store.clone(), files.directories(deps, &mut self.directories)?)?;
         let merged = overlay.merged()?.to_owned();
         self.overlays.push(overlay);

@@ -74,7 +74,7 @@ impl SourceFiles {
     pub async fn fetch(&self) -> Result<(), Failure> {
         match self {
             Self::Stage(outcome, shared) => match &outcome.files {
-                StageFiles::Layered(_) => shared.fetch_blobs(&outcome.image).await,
+                StageFiles::Layered(_) | StageFiles::Unpacked(..) => shared.fetch_blobs(&outcome.image).await,
                 StageFiles::Overlay(_) => Ok(()),
             },
             Self::Image(image, shared) => shared.fetch_blobs(image).await,
@@ -103,7 +103,7 @@ impl SourceFiles {
             Self::Context(context) if context.ignore_path.is_none() => vec![context.root.clone()],
             Self::Stage(outcome, shared) => match &outcome.files {
                 StageFiles::Overlay(files) => files.lock().unwrap_or_else(PoisonError::into_inner).lowers().to_vec(),
-                StageFiles::Layered(_) => Handle::current().block_on(shared.unpack(&outcome.image))?,
+                StageFiles::Layered(_) | StageFiles::Unpacked(..) => Handle::current().block_on(shared.unpack(&outcome.image))?,
             },
             Self::Image(image, shared) => Handle::current().block_on(shared.unpack(image))?,
             // What is ignored must not be seen, so what is left is copied.
@@ -133,12 +133,21 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<(), Failure> {
     copy_into(&tree, to)
 }
 
+/// Copies what a path names to `to`/content: the content of a directory, or a file.
+pub fn copy_path(tree: &Arc<dyn ReadTree>, path: &str, to: &Path) -> Result<(), Failure> {
+    copy(tree, path, "/content", to)
+}
+
 fn copy_into(tree: &Arc<dyn ReadTree>, to: &Path) -> Result<(), Failure> {
+    copy(tree, ".", "/", to)
+}
+
+fn copy(tree: &Arc<dyn ReadTree>, path: &str, destination: &str, to: &Path) -> Result<(), Failure> {
     let all = Operation::Copy(crate::operation::Copy {
         from: crate::operation::Source::Context(String::new()),
-        paths: vec![".".to_owned()],
+        paths: vec![path.to_owned()],
         exclude: Vec::new(),
-        destination: "/".to_owned(),
+        destination: destination.to_owned(),
         ownership: Ownership::default(),
         unpack: false,
         parents: false,
@@ -244,7 +253,7 @@ impl LiveLook<'_> {
                         .and_then(|path| Root::open(&path).map_err(|e| LookError::Failed(e.to_string())));
                     Ok(TreeLook(Arc::new(Disk::new(root?))))
                 }
-                StageFiles::Layered(tree) => Ok(TreeLook(Arc::new(tree.clone()))),
+                StageFiles::Layered(tree) | StageFiles::Unpacked(tree, _) => Ok(TreeLook(Arc::new(tree.clone()))),
             },
             Place::Stage(name) => {
                 let earlier = self.shared.planner.graph.earlier(name, self.index).ok_or(LookError::NotFound)?;

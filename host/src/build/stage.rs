@@ -6,14 +6,14 @@ use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use tokio::sync::OnceCell;
 use tokio::task::{JoinSet, block_in_place};
 
-use super::Deps;
 use super::error::{BuildError, Failure};
-use super::exec;
 use super::lowering::{Lowering, NotLowered, Step, Task};
 use super::mounts;
 use super::plan::{PlannedBase, Planner, StagePlan};
 use super::settings::BuildSettings;
 use super::source::{LiveLook, PlannedSource, SourceFiles};
+use super::{Backend, Deps};
+use super::{exec, unpacked};
 use crate::dockerfile::{Instruction, Span};
 use crate::fetch::NamedBy;
 use crate::fs::Time;
@@ -29,6 +29,7 @@ use crate::rootfs::layered::{IndexedLayer, Layered};
 use crate::rootfs::overlay::OverlayRootFs;
 use crate::rootfs::store::LayerSource;
 use crate::rootfs::tree::ReadTree;
+use crate::rootfs::unpacked::UnpackedRootFs;
 use crate::sandbox::Cancel;
 
 /// A stage that has been built.
@@ -47,6 +48,18 @@ pub enum StageFiles {
     Overlay(Mutex<OverlayRootFs>),
     /// In memory, contents where they came from.
     Layered(Layered),
+    /// As above, and unpacked for the steps that run a process.
+    Unpacked(Layered, Arc<Mutex<UnpackedRootFs>>),
+}
+
+impl StageFiles {
+    /// The files in memory, where they are kept there.
+    pub fn layered(&self) -> Option<&Layered> {
+        match self {
+            Self::Overlay(_) => None,
+            Self::Layered(tree) | Self::Unpacked(tree, _) => Some(tree),
+        }
+    }
 }
 
 /// Everything that the stages of one build share.
@@ -79,9 +92,21 @@ pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSe
     // A build that is given up must not leave a command running.
     let _guard = CancelOnDrop(cancel.clone());
     let mut stages = JoinSet::new();
-    for plan in shared.planner.plans() {
+    let mut plans: Vec<usize> = shared.planner.plans().iter().map(|plan| plan.index).collect();
+    plans.sort_unstable();
+    // With one tree for all, stages side by side would only take it from each other.
+    let groups = match &shared.deps.backend {
+        Backend::InPlace(_) => vec![plans],
+        Backend::Overlay | Backend::Chroot => plans.into_iter().map(|plan| vec![plan]).collect(),
+    };
+    for group in groups {
         let shared = Arc::clone(&shared);
-        stages.spawn(async move { shared.outcome(plan.index).await.map(drop) });
+        stages.spawn(async move {
+            for index in group {
+                shared.outcome(index).await?;
+            }
+            Ok(())
+        });
     }
     let mut first = None;
     while let Some(done) = stages.join_next().await {
@@ -172,20 +197,33 @@ impl Shared {
     /// The backend of a stage: mounts where a process will run, else a tree in memory.
     async fn open_files(&self, plan: &StagePlan, image: &Image, parent: Option<&StageOutcome>) -> Result<StageFiles, Failure> {
         if !plan.runs() || self.deps.executor.is_err() {
-            return Ok(StageFiles::Layered(match parent.map(|parent| &parent.files) {
-                Some(StageFiles::Layered(tree)) => {
-                    let mut tree = tree.clone();
-                    tree.begin();
-                    tree
-                }
-                _ => self.layered(image)?,
-            }));
+            return Ok(StageFiles::Layered(self.layered_upon(image, parent)?));
+        }
+        let own = match &self.deps.backend {
+            Backend::Overlay => None,
+            Backend::Chroot => Some(Arc::new(Mutex::new(UnpackedRootFs::in_store(&self.deps.store)?))),
+            Backend::InPlace(shared) => Some(Arc::clone(shared)),
+        };
+        if let Some(tree) = own {
+            return Ok(StageFiles::Unpacked(self.layered_upon(image, parent)?, tree));
         }
         let lowers = match parent.map(|parent| &parent.files) {
             Some(StageFiles::Overlay(files)) => files.lock().unwrap_or_else(PoisonError::into_inner).lowers().to_vec(),
             _ => self.unpack(image).await?,
         };
         Ok(StageFiles::Overlay(Mutex::new(OverlayRootFs::new(self.deps.store.clone(), lowers)?)))
+    }
+
+    /// A tree in memory of a stage's base.
+    fn layered_upon(&self, image: &Image, parent: Option<&StageOutcome>) -> Result<Layered, Failure> {
+        match parent.and_then(|parent| parent.files.layered()) {
+            Some(tree) => {
+                let mut tree = tree.clone();
+                tree.begin();
+                Ok(tree)
+            }
+            None => self.layered(image),
+        }
     }
 
     /// The unpacked layers of an image, lowest first.
@@ -203,11 +241,7 @@ impl Shared {
         if !self.deps.store.has_layer(layer.diff_id) {
             self.fetch(layer).await?;
         }
-        let blob = match &layer.content {
-            LayerContent::File(path) => path.clone(),
-            LayerContent::Remote(_) => self.deps.store.blob_path(&layer.descriptor.digest),
-        };
-        Ok(LayerSource { diff_id: layer.diff_id, blob })
+        Ok(LayerSource { diff_id: layer.diff_id, blob: self.blob(layer) })
     }
 
     /// Brings a layer's blob here, once.
@@ -241,16 +275,22 @@ impl Shared {
         Ok(tree)
     }
 
+    /// The layers of an image, whose blobs are here.
+    fn sources(&self, image: &Image) -> Vec<LayerSource> {
+        image.layers.iter().map(|layer| LayerSource { diff_id: layer.diff_id, blob: self.blob(layer) }).collect()
+    }
+
+    fn blob(&self, layer: &Layer) -> std::path::PathBuf {
+        match &layer.content {
+            LayerContent::File(path) => path.clone(),
+            LayerContent::Remote(_) => self.deps.store.blob_path(&layer.descriptor.digest),
+        }
+    }
+
     /// A tree in memory of an image's layers. Nothing is read before something asks for a file; the blobs must be here by then.
     fn layered(&self, image: &Image) -> Result<Layered, Failure> {
-        let indexed = |layer: &Layer| {
-            let path = match &layer.content {
-                LayerContent::File(path) => path.clone(),
-                LayerContent::Remote(_) => self.deps.store.blob_path(&layer.descriptor.digest),
-            };
-            IndexedLayer { diff_id: layer.diff_id, open: Arc::new(move || Ok(Box::new(std::fs::File::open(&path)?))) }
-        };
-        Ok(Layered::on(image.layers.iter().map(indexed).collect(), self.deps.store.temporary_files()))
+        let layers = self.sources(image).into_iter().map(indexed).collect();
+        Ok(Layered::on(layers, self.deps.store.temporary_files()))
     }
 
     /// Brings the blobs of an image here, even where the store has its layers unpacked.
@@ -283,12 +323,13 @@ impl Shared {
         }
     }
 
-    fn layer_options(&self) -> LayerOptions {
+    /// How new layers are written.
+    pub fn layer_options(&self) -> LayerOptions {
         LayerOptions { compression: self.settings.compression, ..LayerOptions::default() }
     }
 
     /// A layer must not depend on the clock, so what a build makes by itself is as old as can be where nobody says otherwise.
-    fn apply_context(&self, task: &Task) -> ApplyContext {
+    pub fn apply_context(&self, task: &Task) -> ApplyContext {
         ApplyContext {
             working_dir: task.working_dir.clone().into(),
             created: Time { seconds: self.settings.source_date_epoch.unwrap_or(0), nanoseconds: 0 },
@@ -346,7 +387,7 @@ impl Work<'_> {
 
     async fn look_ready(&self) -> Result<(), Failure> {
         match &self.files {
-            StageFiles::Layered(_) => self.shared.fetch_blobs(&self.image).await,
+            StageFiles::Layered(_) | StageFiles::Unpacked(..) => self.shared.fetch_blobs(&self.image).await,
             StageFiles::Overlay(_) => Ok(()),
         }
     }
@@ -398,9 +439,16 @@ impl Work<'_> {
 
     async fn carry_out_all(&mut self, tasks: &[(&Task, Vec<SourceFiles>)], name: &str) -> Result<NewLayer, Failure> {
         self.look_ready().await?;
-        block_in_place(|| {
-            tasks.iter().try_for_each(|(task, sources)| self.carry_out(task, sources, name))?;
-            self.commit()
+        let runs = tasks.iter().any(|(task, _)| matches!(task.operation, Operation::Exec(_)));
+        block_in_place(|| match &mut self.files {
+            StageFiles::Unpacked(layered, tree) if runs => {
+                let layers = self.shared.sources(&self.image);
+                unpacked::carry_out(tree, layered, &layers, tasks, name, self.shared)
+            }
+            _ => {
+                tasks.iter().try_for_each(|(task, sources)| self.carry_out(task, sources, name))?;
+                self.commit()
+            }
         })
     }
 
@@ -415,7 +463,7 @@ impl Work<'_> {
             let mounts = mounts::prepare(task, exec, sources, &shared.settings, &shared.deps)?;
             let files = files.get_mut().unwrap_or_else(PoisonError::into_inner);
             let root = files.merged()?.to_owned();
-            exec::make_working_dir(&root, task, exec)?;
+            exec::make_working_dir(crate::fs::Root::open(&root)?, task, exec)?;
             return exec::run(task, exec, &root, &mounts, name, shared);
         }
         let source = sources.first().map(SourceFiles::copy_source).transpose()?;
@@ -426,7 +474,7 @@ impl Work<'_> {
                 let mut disk = Disk::new(crate::fs::Root::open(files.merged()?)?);
                 apply(&mut disk, &task.operation, source.as_ref(), &context)?;
             }
-            StageFiles::Layered(layered) => apply(layered, &task.operation, source.as_ref(), &context)?,
+            StageFiles::Layered(layered) | StageFiles::Unpacked(layered, _) => apply(layered, &task.operation, source.as_ref(), &context)?,
         }
         Ok(())
     }
@@ -443,7 +491,7 @@ impl Work<'_> {
         upper.write_changes(&mut writer)?;
         let new = store.keep_blob(writer.finish()?)?;
         match &mut self.files {
-            StageFiles::Layered(layered) => {
+            StageFiles::Layered(layered) | StageFiles::Unpacked(layered, _) => {
                 layered.stack(&Arc::new(upper))?;
                 layered.begin();
             }
@@ -462,7 +510,7 @@ impl Work<'_> {
         let options = self.shared.layer_options();
         match &mut self.files {
             StageFiles::Overlay(files) => Ok(files.get_mut().unwrap_or_else(PoisonError::into_inner).commit_step(options)?),
-            StageFiles::Layered(layered) => {
+            StageFiles::Layered(layered) | StageFiles::Unpacked(layered, _) => {
                 let store = &self.shared.deps.store;
                 let mut writer = LayerWriter::create(store.temporary_path(), options)?;
                 layered.write_changes(&mut writer)?;
@@ -482,9 +530,15 @@ impl StageOutcome {
                 let root = files.lock().unwrap_or_else(PoisonError::into_inner).read_root()?;
                 Ok(Arc::new(Disk::new(root)))
             }
-            StageFiles::Layered(tree) => Ok(Arc::new(tree.clone())),
+            StageFiles::Layered(tree) | StageFiles::Unpacked(tree, _) => Ok(Arc::new(tree.clone())),
         }
     }
+}
+
+/// A layer of which the blob is here, to be read as a tree.
+pub fn indexed(layer: LayerSource) -> IndexedLayer {
+    let LayerSource { diff_id, blob } = layer;
+    IndexedLayer { diff_id, open: Arc::new(move || Ok(Box::new(std::fs::File::open(&blob)?))) }
 }
 
 /// Now, or what stands for it, as RFC 3339.

@@ -1,14 +1,19 @@
 //! A root filesystem unpacked into one directory, where nothing can be mounted: a directory of the store, or the very tree that the
 //! builder lives in. Changes are found by scanning.
 
+mod lent;
+
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+pub use lent::{Lent, Loan};
+
+use super::disk::Disk;
 use super::scan::{ScanError, Snapshot};
 use super::store::{LayerSource, Store, StoreError, TemporaryDirectory};
-use super::tree::ReadTree;
-use crate::fs::{self, Attributes, Guard, Root, Time};
+use super::tree::{Content, ReadTree, Tree as _, TreeError};
+use crate::fs::{self, Attributes, Guard, Kind, Root, Time};
 use crate::layer::entries::Limits;
 use crate::layer::extract::{ExtractError, ExtractMode, ExtractOptions, extract};
 use crate::layer::{CreateError, LayerOptions, LayerWriter, NewLayer};
@@ -16,6 +21,9 @@ use crate::oci::DiffId;
 
 /// What a process finds there is the kernel's or the builder's, as if it were mounted: it is in no layer.
 const GENERATED: &[&str] = &["dev", "proc", "sys", "etc/resolv.conf", "etc/hosts"];
+
+/// The devices that are harmless, by major and minor number.
+const DEVICES: &[(&str, u32, u32)] = &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Why an unpacked root filesystem cannot do something.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +38,8 @@ pub enum UnpackedError {
         /// Why.
         source: Box<ExtractError>,
     },
-    /// The blob of a layer.
-    #[error("cannot open {}: {source}", fs::Shown(path))]
+    /// The blob of a layer, or a file of the tree.
+    #[error("cannot read or write {}: {source}", fs::Shown(path))]
     Blob {
         /// Where it should be.
         path: PathBuf,
@@ -44,12 +52,24 @@ pub enum UnpackedError {
     /// Files within it.
     #[error(transparent)]
     Fs(#[from] fs::Error),
+    /// As above.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// The store that it lies in.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The layer that a step makes.
     #[error(transparent)]
     Create(#[from] CreateError),
+}
+
+/// Files that every process expects and no layer has.
+#[derive(Debug, Default)]
+pub struct Furniture {
+    /// For `/etc/resolv.conf`.
+    pub resolv_conf: Vec<u8>,
+    /// For `/etc/hosts`.
+    pub hosts: Vec<u8>,
 }
 
 type Result<T> = std::result::Result<T, UnpackedError>;
@@ -99,7 +119,7 @@ impl UnpackedRootFs {
     }
 
     /// Makes the tree what these layers are, lowest first, and remembers how it was. What it holds already is not unpacked again.
-    pub fn bring(&mut self, layers: &[LayerSource]) -> Result<()> {
+    pub fn bring(&mut self, layers: &[LayerSource], furniture: &Furniture) -> Result<()> {
         let known = self
             .layers
             .take()
@@ -126,12 +146,43 @@ impl UnpackedRootFs {
         }
         if self.snapshot.is_none() {
             self.root.forget();
+            self.furnish(furniture)?;
             let snapshot = Snapshot::take(self.root.as_fd(), &self.skip)?;
             snapshot.settle();
             self.snapshot = Some(snapshot);
         }
         self.layers = Some(held);
         Ok(())
+    }
+
+    /// Gives a tree of the store what a process expects of the kernel, as far as that can be had without a mount. A tree in place has
+    /// its container's.
+    fn furnish(&self, furniture: &Furniture) -> Result<()> {
+        if self.in_place {
+            return Ok(());
+        }
+        // What holds it keeps its times.
+        let mut disk = Disk::new(self.root.try_clone()?);
+        let root = |mode| Attributes { owner: Some((0, 0)), mode: Some(mode), ..Attributes::default() };
+        for (directory, mode) in [("dev", 0o755), ("dev/shm", 0o1777), ("proc", 0o755), ("sys", 0o755), ("etc", 0o755)] {
+            if self.root.stat_follow(directory)?.is_none() {
+                disk.remove(Path::new(directory))?;
+                disk.make_dir(Path::new(directory), &root(mode))?;
+            }
+        }
+        for (name, major, minor) in DEVICES {
+            let path = Path::new("dev").join(name);
+            if self.root.stat(&path)?.is_none() {
+                // Without the right to make devices there is at least something to write to.
+                let made = disk.make_node(&path, Kind::CharDevice, (*major, *minor), &root(0o666));
+                made.or_else(|_| disk.put_file(&path, &root(0o666), Content::Bytes(b"")))?;
+            }
+        }
+        for (name, content) in [("etc/resolv.conf", &furniture.resolv_conf), ("etc/hosts", &furniture.hosts)] {
+            disk.remove(Path::new(name))?;
+            disk.put_file(Path::new(name), &root(0o644), Content::Bytes(content))?;
+        }
+        Ok(disk.settle()?)
     }
 
     /// Says that a process, or someone else, is about to change the tree: where no layer comes of it, nobody knows what it holds.

@@ -2,7 +2,8 @@
 
 use rustix::io;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities,
 };
 
 /// Docker's default: fourteen capabilities, `a80425fb`.
@@ -27,7 +28,11 @@ pub(super) fn bound(allowed: u64) -> io::Result<()> {
     for number in 0..u64::BITS {
         let bit = 1u64 << number;
         if allowed & bit == 0 {
-            match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit)) {
+            // What is not in it can be taken out by nobody, and need not be.
+            match capability_is_in_bounding_set(CapabilitySet::from_bits_retain(bit)).and_then(|there| match there {
+                true => remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit)),
+                false => Ok(()),
+            }) {
                 Ok(()) => {}
                 // Beyond the last capability of this kernel.
                 Err(io::Errno::INVAL) => break,

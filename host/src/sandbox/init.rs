@@ -40,6 +40,20 @@ pub(super) struct Order {
     pub(super) spec: RunSpec,
     /// Do everything but the command, on an empty root filesystem.
     pub(super) rehearsal: bool,
+    /// Without namespaces: in the root filesystem as root directory, or in the builder's own.
+    pub(super) bare: bool,
+}
+
+impl Order {
+    /// A command for namespaces of its own.
+    pub(super) fn sandboxed(spec: RunSpec, rehearsal: bool) -> Self {
+        Self { spec, rehearsal, bare: false }
+    }
+
+    /// A command without namespaces.
+    pub(super) fn bare(spec: RunSpec) -> Self {
+        Self { spec, rehearsal: false, bare: true }
+    }
 }
 
 /// What `main` does when its first argument is [`super::INIT_ARGUMENT`]: standard input is a socket to the builder.
@@ -68,6 +82,9 @@ pub fn init_main() -> ExitCode {
 /// The first process.
 fn begin(control: &mut UnixStream) -> Result<ExitCode, Failure> {
     let order: Order = report::receive(control).doing(|| "read what to run".to_owned())?;
+    if order.bare {
+        return super::bare::run(control, &order);
+    }
     die_with_builder(control)?;
     let mut namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     if order.spec.network == Network::None {
@@ -130,8 +147,7 @@ fn run(control: &mut UnixStream, order: &Order) -> Result<ExitCode, Failure> {
         report::send(control, &Report::Note(note)).doing(|| "report".to_owned())?;
     }
 
-    let identity = users::resolve(&spec.user, &user_file("/etc/passwd")?, &user_file("/etc/group")?)
-        .map_err(|error| Failure::user(error.to_string()))?;
+    let identity = identity(spec)?;
     let stdin = stdin(&spec.stdin).doing(|| "prepare the standard input".to_owned())?;
     let filter = seccomp::program().filter(|_| !spec.privileged);
     if filter.is_none() && !spec.privileged {
@@ -158,6 +174,11 @@ fn run(control: &mut UnixStream, order: &Order) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Who the command runs as, now that the image is the root.
+pub(super) fn identity(spec: &RunSpec) -> Result<Identity, Failure> {
+    users::resolve(&spec.user, &user_file("/etc/passwd")?, &user_file("/etc/group")?).map_err(|error| Failure::user(error.to_string()))
 }
 
 /// Waits for every process that ends up with this one, until `command` is among them.
@@ -205,7 +226,7 @@ fn user_file(path: &str) -> Result<Vec<u8>, Failure> {
     read().doing(|| format!("read the image's {path}"))
 }
 
-fn stdin(content: &[u8]) -> io::Result<OwnedFd> {
+pub(super) fn stdin(content: &[u8]) -> io::Result<OwnedFd> {
     if content.is_empty() {
         return Ok(rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     }
@@ -216,7 +237,7 @@ fn stdin(content: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// The third process leaves everything that the command is not to have.
-fn give_up(spec: &RunSpec, identity: &Identity, stdin: OwnedFd, filter: Option<&[libc::sock_filter]>) -> Result<(), Failure> {
+pub(super) fn give_up(spec: &RunSpec, identity: &Identity, stdin: OwnedFd, filter: Option<&[libc::sock_filter]>) -> Result<(), Failure> {
     let rights = || "give up rights".to_owned();
     sys::reset_signals();
     rustix::process::setsid().doing(|| "start a session".to_owned())?;
@@ -264,7 +285,7 @@ fn not_mapped(identity: &Identity, error: Errno) -> Failure {
 }
 
 /// Becomes the command.
-fn exec(spec: &RunSpec, identity: &Identity) -> Failure {
+pub(super) fn exec(spec: &RunSpec, identity: &Identity) -> Failure {
     let Some(name) = spec.arguments.first().filter(|name| !name.is_empty()) else {
         return Failure::not_found("the command is empty".to_owned());
     };

@@ -1,6 +1,6 @@
 //! Running one command in a root filesystem, shut off from the builder and from the machine.
 //!
-//! [`Executor`] is the seam; [`Namespaces`] is the real one. The builder starts its own binary again with
+//! [`Executor`] is the seam; [`Namespaces`] is the real one, [`Chroot`] and [`InPlace`] are for where it does not work. The builder starts its own binary again with
 //! [`INIT_ARGUMENT`] and sends it a [`RunSpec`]. That process unshares its namespaces and makes a sibling of itself,
 //! which is process 1 of the new pid namespace: it assembles the mounts, moves into the new root, starts the command
 //! with Docker's default capabilities and seccomp profile, and reaps whatever the command leaves behind. When it ends,
@@ -11,6 +11,7 @@
 //! What is deliberately absent: resource limits, AppArmor and SELinux labels. Nothing here prints or
 //! reads the environment.
 
+mod bare;
 mod beneath;
 mod cancel;
 mod capabilities;
@@ -28,11 +29,13 @@ mod sys;
 mod syscalls;
 pub mod users;
 
+pub use bare::{Chroot, InPlace};
 pub use cancel::Cancel;
 pub use capabilities::DEFAULT_CAPABILITIES;
 pub use enter::{Ids, Mapped, enter_private_mount_namespace, enter_user_namespace, rehearse};
 pub use error::SandboxError;
 pub use init::init_main;
+pub use mounts::{hosts, resolv_conf};
 pub use namespaces::Namespaces;
 pub use output::Stream;
 pub use spec::{MountKind, Network, RunSpec, SandboxMount};

@@ -190,9 +190,9 @@ impl<'a> Assembly<'a> {
             self.filesystem("tmpfs", STAGE, flags, "mode=700")?;
         }
         let stage = self.mounted(STAGE)?;
-        let resolv_conf = builders_resolv_conf().doing(|| format!("read the builder's {RESOLV_CONF}"))?;
+        let resolv_conf = resolv_conf().doing(|| format!("read the builder's {RESOLV_CONF}"))?;
         write(&stage, "resolv.conf", &resolv_conf, 0o644)?;
-        write(&stage, "hosts", hosts(self.spec).as_bytes(), 0o644)?;
+        write(&stage, "hosts", hosts(&self.spec.extra_hosts, &self.spec.hostname).as_bytes(), 0o644)?;
         mkdirat(&stage, "empty", Mode::from_raw_mode(0o755)).doing(|| "make an empty directory".to_owned())?;
         for (number, mount) in mounts.iter().enumerate() {
             if let MountKind::SecretFile { content, uid, gid, mode } = &mount.kind {
@@ -351,8 +351,11 @@ fn write(directory: &Place, name: &str, content: &[u8], mode: u32) -> Result<(),
         .doing(|| format!("write the step's {name}"))
 }
 
-/// The builder's name servers; none where it has none.
-fn builders_resolv_conf() -> io::Result<Vec<u8>> {
+/// The builder's name servers, as the content of a file; none where it has none.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn resolv_conf() -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     match fs::File::open(Path::new(RESOLV_CONF)) {
         Ok(file) => file.take(RESOLV_CONF_LIMIT).read_to_end(&mut content)?,
@@ -362,9 +365,10 @@ fn builders_resolv_conf() -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn hosts(spec: &RunSpec) -> String {
-    let mut text = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", spec.hostname);
-    for (name, address) in &spec.extra_hosts {
+/// The content of `/etc/hosts`, with further names and their addresses.
+pub fn hosts(extra: &[(String, String)], hostname: &str) -> String {
+    let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in extra {
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text

@@ -38,7 +38,7 @@ impl Default for Namespaces {
 
 impl Executor for Namespaces {
     fn run(&self, spec: &RunSpec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<ExitStatus, SandboxError> {
-        self.carry_out(spec.clone(), false, output, cancel)
+        self.carry_out(Order::sandboxed(spec.clone(), false), output, cancel)
     }
 
     fn name(&self) -> &'static str {
@@ -58,20 +58,19 @@ impl Namespaces {
         let place = places.into_iter().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
         let spec = RunSpec::new(place.to_owned(), vec!["probe".to_owned()]);
         let cancel = Cancel::new().map_err(SandboxError::io("make a handle"))?;
-        Ok(self.carry_out(spec, true, &mut |_, _| {}, &cancel)?.notes)
+        Ok(self.carry_out(Order::sandboxed(spec, true), &mut |_, _| {}, &cancel)?.notes)
     }
 
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
-        spec: RunSpec,
-        rehearsal: bool,
+        order: Order,
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<ExitStatus, SandboxError> {
         if cancel.is_cancelled() {
             return Err(SandboxError::Cancelled);
         }
-        let order = Order { spec, rehearsal };
+        let rehearsal = order.rehearsal;
         let mut step = Step::start(&self.init_program, &order)?;
         let relayed = step.relay(output, cancel);
         step.end();
@@ -107,6 +106,8 @@ struct Step {
     failure: Option<Failure>,
     exit: Option<(i32, Option<i32>)>,
     killed: bool,
+    /// There is no process 1: the starter stays, and ends what the command leaves behind.
+    bare: bool,
 }
 
 impl Step {
@@ -132,6 +133,7 @@ impl Step {
             failure: None,
             exit: None,
             killed: false,
+            bare: order.bare,
         };
         if let Err(error) = sent {
             step.end();
@@ -214,6 +216,11 @@ impl Step {
     /// process that is to report it could leave us with a process 1 that we know nothing of.
     fn kill(&mut self) {
         self.killed = true;
+        if self.bare {
+            // It takes this for the builder's end. Were it killed itself, what it has started would live on.
+            let _ = self.control.shutdown(std::net::Shutdown::Both);
+            return;
+        }
         if let Some(init) = self.init {
             // It is not waited for yet, so the number is still its own.
             let _ = kill_process(init, Signal::KILL);
@@ -231,7 +238,7 @@ impl Step {
     /// Ends what is left, whatever happened.
     fn end(&mut self) {
         self.kill();
-        if self.init.is_none() {
+        if self.init.is_none() && !self.bare {
             // Either all of it is over, or it never came to reporting a process 1.
             let _ = self.starter.kill();
             let _ = self.starter.wait();
