@@ -21,6 +21,8 @@ mod downloads;
 mod errors;
 mod golden;
 mod ignore_conformance;
+mod isolation_backends;
+mod isolation_containers;
 mod isolation_rootless;
 mod language;
 mod memory;

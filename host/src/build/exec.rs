@@ -19,16 +19,18 @@ const LAST_LINES: usize = 20;
 /// The most bytes of one line that an error repeats.
 const LAST_LINE_WIDTH: usize = 400;
 
+/// What to do where no command can be run.
+pub const WHERE_COMMANDS_RUN: &str =
+    "allow the builder user namespaces, run it as user 0 in a container, or leave RUN out of the stages that are built";
+
 /// Runs one process of a step in a root filesystem.
 ///
 /// # Errors
 /// The process could not be started, or ended with another status than 0.
 pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str, shared: &Shared) -> Result<(), Failure> {
     let (deps, settings) = (&shared.deps, &shared.settings);
-    let executor = deps.executor.as_ref().map_err(|why| {
-        Failure::new(format!("a command cannot be run here: {why}"))
-            .hint("run the builder as root with CAP_SYS_ADMIN, or leave RUN out of the stages that are built")
-    })?;
+    let executor =
+        deps.executor.as_ref().map_err(|why| Failure::new(format!("a command cannot be run here: {why}")).hint(WHERE_COMMANDS_RUN))?;
     if exec.privileged {
         return Err(Failure::new("a privileged command is not allowed").hint("leave --security=insecure out"));
     }

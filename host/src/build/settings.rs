@@ -60,6 +60,10 @@ pub enum Isolation {
     Auto,
     /// Overlay mounts and namespaces, or an error.
     Overlay,
+    /// A root directory and no namespaces, or an error.
+    Chroot,
+    /// The container that the builder lives in, or an error.
+    InPlace,
     /// No command may run.
     None,
 }
@@ -69,6 +73,8 @@ impl std::fmt::Display for Isolation {
         f.write_str(match self {
             Self::Auto => "auto",
             Self::Overlay => "overlay",
+            Self::Chroot => "chroot",
+            Self::InPlace => "in-place",
             Self::None => "none",
         })
     }

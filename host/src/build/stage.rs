@@ -457,8 +457,7 @@ impl Work<'_> {
         if let Operation::Exec(exec) = &task.operation {
             let StageFiles::Overlay(files) = &mut self.files else {
                 let why = shared.deps.executor.as_ref().err().cloned().unwrap_or_default();
-                return Err(Failure::new(format!("a command cannot be run here: {why}"))
-                    .hint("run the builder as root with CAP_SYS_ADMIN, or leave RUN out of the stages that are built"));
+                return Err(Failure::new(format!("a command cannot be run here: {why}")).hint(exec::WHERE_COMMANDS_RUN));
             };
             let mounts = mounts::prepare(task, exec, sources, &shared.settings, &shared.deps)?;
             let files = files.get_mut().unwrap_or_else(PoisonError::into_inner);

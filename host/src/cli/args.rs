@@ -89,6 +89,10 @@ pub enum Isolation {
     Auto,
     /// Overlay mounts and a sandbox for each command
     Overlay,
+    /// A root directory for each command, and no namespaces
+    Chroot,
+    /// The builder's own container, which is emptied for it
+    InPlace,
     /// No command can run; needs no privilege
     None,
 }
@@ -261,6 +265,15 @@ pub struct BuildArguments {
     /// Where RUN runs
     #[arg(long, value_enum, default_value = "auto")]
     pub isolation: Isolation,
+    /// Build in place although this does not look like a container: everything on the root filesystem is removed
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub force: bool,
+    /// After a build in place, remove what it left on the root filesystem
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub cleanup: bool,
+    /// Path that a build in place leaves alone; may be given several times
+    #[arg(long = "ignore-path", value_name = "PATH")]
+    pub ignore_paths: Vec<PathBuf>,
     /// Where unpacked layers and blobs are kept
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,

@@ -32,6 +32,24 @@ pub const GIT_PULL_METHOD: &str = "GIT_PULL_METHOD";
 /// Set where output is to have no colours.
 pub const NO_COLOR: &str = "NO_COLOR";
 
+/// As --cleanup.
+pub const KANIKO_CLEANUP: &str = "KANIKO_CLEANUP";
+
+/// Where kaniko's images keep what belongs to the builder.
+pub const KANIKO_DIR: &str = "KANIKO_DIR";
+
+/// Set by container runtimes to their name.
+pub const CONTAINER: &str = "container";
+
+/// A file of registry logins, as podman has it.
+pub const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+
+/// Certificate authorities in one file.
+pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+
+/// Certificate authorities in a directory.
+pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+
 /// The value of a variable; none where it is not set, is empty or is no text.
 pub fn get(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

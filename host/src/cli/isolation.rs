@@ -1,13 +1,17 @@
 //! Where RUN runs: the strongest isolation that this place allows, found by trying.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::build::Backend;
 use crate::build::settings::Isolation;
+use crate::fs::Guard;
 use crate::rootfs::overlay::OverlayRootFs;
 use crate::rootfs::store::Store;
-use crate::sandbox::{Executor, Ids, Mapped, Namespaces, enter_private_mount_namespace, enter_user_namespace, rehearse};
+use crate::rootfs::unpacked::UnpackedRootFs;
+use crate::sandbox::{Chroot, Executor, Ids, InPlace, Mapped, Namespaces, enter_private_mount_namespace, enter_user_namespace, rehearse};
 
 /// What was found.
 pub struct Chosen {
@@ -29,13 +33,27 @@ pub struct Chosen {
 ///
 /// # Errors
 /// Why the isolation that is asked for cannot be had, or that the store cannot be opened.
-pub fn choose(wanted: Isolation, store: &Path) -> Result<Chosen, String> {
+pub fn choose(wanted: Isolation, store: &Path, ground: &Ground) -> Result<Chosen, String> {
     let mut refused = Vec::new();
     if matches!(wanted, Isolation::Auto | Isolation::Overlay) {
         match overlay(store, &mut refused)? {
             Some(chosen) => return Ok(chosen),
             None if wanted == Isolation::Overlay => return Err(refused.join("; ")),
             None => {}
+        }
+    }
+    if matches!(wanted, Isolation::Auto | Isolation::InPlace) {
+        match in_place(store, ground, &refused)? {
+            Ok(chosen) => return Ok(chosen),
+            Err(why) if wanted == Isolation::InPlace => return Err(why),
+            Err(why) => refused.push(format!("in-place: {why}")),
+        }
+    }
+    if matches!(wanted, Isolation::Auto | Isolation::Chroot) {
+        match chroot(store, &refused)? {
+            Ok(chosen) => return Ok(chosen),
+            Err(why) if wanted == Isolation::Chroot => return Err(why),
+            Err(why) => refused.push(format!("chroot: {why}")),
         }
     }
     let why = match wanted {
@@ -50,6 +68,125 @@ pub fn choose(wanted: Isolation, store: &Path) -> Result<Chosen, String> {
         warnings: Vec::new(),
         notes: Vec::new(),
     })
+}
+
+/// What a build in place has to know.
+#[derive(Debug, Default)]
+pub struct Ground {
+    /// Also where this does not look like a container.
+    pub force: bool,
+    /// What shows that it is one.
+    pub evidence: Option<String>,
+    /// What is left alone, beside mounts.
+    pub keep: Vec<PathBuf>,
+}
+
+/// Said by kaniko, in its own name, and looked for by its users.
+const NO_CONTAINER: &str =
+    "layerwright should only be run inside of a container, run with the --force flag if you are sure you want to continue";
+
+fn in_place(store: &Path, ground: &Ground, refused: &[String]) -> Result<Result<Chosen, String>, String> {
+    if ground.evidence.is_none() && !ground.force {
+        return Ok(Err(NO_CONTAINER.to_owned()));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Err("it needs user 0, to unpack files with their owners".to_owned()));
+    }
+    if let Err(error) = rustix::fs::access("/", rustix::fs::Access::WRITE_OK) {
+        return Ok(Err(format!("the root filesystem cannot be written to: {error}")));
+    }
+    if uses_libraries() {
+        return Ok(Err("this program needs libraries of the container, which would be removed under it; use the static build".to_owned()));
+    }
+    let store = open(store)?;
+    let mut keep = ground.keep.clone();
+    keep.push(store.path().to_owned());
+    keep.extend(std::env::current_exe().ok());
+    keep.extend(mount_points().map_err(|error| format!("/proc/self/mountinfo: {error}"))?);
+    keep.extend(ALWAYS_KEPT.iter().map(PathBuf::from));
+    let guard = Guard::new(keep);
+    let kept = guard.paths().iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ");
+    let tree = match UnpackedRootFs::in_place(guard) {
+        Ok(tree) => tree,
+        Err(error) => return Ok(Err(chain(&error))),
+    };
+    let how = match &ground.evidence {
+        Some(evidence) => format!("a container, by {evidence}"),
+        None => "no container, but forced".to_owned(),
+    };
+    let mut warnings =
+        vec!["RUN is not isolated from the builder, and the files of this container are replaced by those of the image".to_owned()];
+    if ground.evidence.is_none() {
+        warnings.push(NO_CONTAINER.to_owned());
+    }
+    Ok(Ok(Chosen {
+        store,
+        executor: Ok(Arc::new(InPlace::default())),
+        backend: Backend::InPlace(Arc::new(Mutex::new(tree))),
+        summary: format!("isolation: in-place ({how}){}", not_stronger(refused)),
+        warnings,
+        notes: vec![format!("left alone: {kept}")],
+    }))
+}
+
+/// Whether this process has loaded anything from a file beside its own program.
+fn uses_libraries() -> bool {
+    std::fs::read_to_string("/proc/self/maps").is_ok_and(|maps| maps.lines().any(|line| line.contains(".so")))
+}
+
+/// The container's own, whether they are mounted or not: names are resolved with them while the tree is the image's.
+const ALWAYS_KEPT: &[&str] = &["/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
+
+/// Everything that is mounted, but for the root.
+fn mount_points() -> std::io::Result<Vec<PathBuf>> {
+    let text = std::fs::read("/proc/self/mountinfo")?;
+    let point = |line: &[u8]| {
+        let field = line.split(|&byte| byte == b' ').nth(4)?;
+        Some(PathBuf::from(OsString::from_vec(unescape(field))))
+    };
+    Ok(text.split(|&byte| byte == b'\n').filter_map(point).filter(|path| path.parent().is_some()).collect())
+}
+
+/// Blanks and the like are octal there.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal = after.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        match octal.filter(|_| byte == b'\\') {
+            Some(value) => {
+                out.push(value);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                out.push(byte);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+fn chroot(store: &Path, refused: &[String]) -> Result<Result<Chosen, String>, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Err("it needs user 0 with CAP_SYS_CHROOT".to_owned()));
+    }
+    if let Err(why) = Chroot::probe() {
+        return Ok(Err(why));
+    }
+    Ok(Ok(Chosen {
+        store: open(store)?,
+        executor: Ok(Arc::new(Chroot::default())),
+        backend: Backend::Chroot,
+        summary: format!("isolation: chroot{}", not_stronger(refused)),
+        warnings: vec!["RUN has its own root directory, but sees no /proc and shares processes and network with the builder".to_owned()],
+        notes: Vec::new(),
+    }))
+}
+
+/// Why it is not a stronger one.
+fn not_stronger(refused: &[String]) -> String {
+    if refused.is_empty() { String::new() } else { format!("; nothing stronger, because {}", refused.join("; ")) }
 }
 
 fn open(store: &Path) -> Result<Store, String> {
@@ -132,4 +269,12 @@ impl Stacked {
 /// An error and what caused it, on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn mount_points_may_have_blanks() {
+        assert_eq!(super::unescape(b"/a\\040b\\134"), b"/a b\\");
+    }
 }

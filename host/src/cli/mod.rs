@@ -3,6 +3,7 @@
 mod answer;
 mod args;
 mod commands;
+mod container;
 mod contexts;
 mod diagnostic;
 mod env;

@@ -61,6 +61,8 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
         isolation: match args.isolation {
             IsolationFlag::Auto => Isolation::Auto,
             IsolationFlag::Overlay => Isolation::Overlay,
+            IsolationFlag::Chroot => Isolation::Chroot,
+            IsolationFlag::InPlace => Isolation::InPlace,
             IsolationFlag::None => Isolation::None,
         },
         compression: compression(args)?,

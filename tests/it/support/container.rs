@@ -57,6 +57,28 @@ fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(file, value.to_string()).expect("a writable file");
 }
 
+/// Runs the static program in a container that has nothing else, with `options` for podman. The test's folder is at `/test`; the
+/// context and the home lie there.
+pub fn static_build(env: &TestEnv, options: &[&str], arguments: &[&str]) -> std::process::Output {
+    let program = std::env::var_os("LAYERWRIGHT_TEST_STATIC").expect("run ./test, which builds the static program");
+    let root = env.path(format!("container.{}", unique()));
+    fs::create_dir_all(root.join("tmp")).expect("the folder can be made");
+    fs::copy(program, root.join("layerwright")).expect("the static program can be copied; run ./test, which builds it");
+    let storage = Storage::new(env, "podman");
+    super::output(
+        storage
+            .command()
+            .args(["--runtime", "runc", "run", "--rm", "--network", "host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"])
+            .arg("--volume")
+            .arg(format!("{}:/test", env.path("").display()))
+            .args(options)
+            .arg("--rootfs")
+            .arg(format!("{}:O", root.display()))
+            .arg("/layerwright")
+            .args(arguments),
+    )
+}
+
 /// Image storage of its own for podman or buildah, taken down again at the end.
 struct Storage<'a> {
     env: &'a TestEnv,

@@ -1,13 +1,15 @@
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::build::error::BuildError;
 use crate::build::settings::{BuildSettings, Isolation};
-use crate::build::{Deps, Handlers, build};
+use crate::build::{Backend, Deps, Handlers, build};
 use crate::cli::args::{BuildArguments, Verbosity};
 use crate::cli::inputs::inputs;
+use crate::cli::isolation::Ground;
 use crate::cli::report::Terminal;
-use crate::cli::{contexts, diagnostic, env, isolation, plugins, settings};
+use crate::cli::{container, contexts, diagnostic, env, isolation, plugins, settings};
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
@@ -62,7 +64,7 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     let plugin_settings = plugins::plugin_settings(args)?;
     let reporter: Arc<dyn Reporter> = Arc::new(reporter(args.verbosity));
     // Before any thread exists: what is mounted from here on ends with this process, however it ends.
-    let place = isolation::choose(settings.isolation, &store_path(args)?).map_err(|why| match settings.isolation {
+    let place = isolation::choose(settings.isolation, &store_path(args)?, &ground(args)).map_err(|why| match settings.isolation {
         Isolation::Auto | Isolation::None => BuildError::other(why),
         asked => BuildError::other(format!("--isolation {asked}: {why}")),
     })?;
@@ -85,6 +87,10 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
     for note in &place.notes {
         reporter.log(Level::Debug, note);
     }
+    let tree = match &place.backend {
+        Backend::InPlace(tree) if args.cleanup || env::is_true(env::KANIKO_CLEANUP) => Some(Arc::clone(tree)),
+        _ => None,
+    };
     let deps = Arc::new(Deps {
         handlers,
         client,
@@ -100,11 +106,61 @@ fn attempt(args: &BuildArguments) -> Result<(), Stop> {
         tokio::select! {
             done = work(Arc::new(settings), outputs, deps, args.skip_push_permission_check) => done,
             _ = tokio::signal::ctrl_c() => Err(BuildError::other("interrupted")),
+            () = terminated() => Err(BuildError::other("terminated")),
         }
     });
     // A step that is still running must not keep a failed build alive.
     runtime.shutdown_background();
+    if let Some(tree) = tree {
+        // Whoever runs a command there is told to end it, and holds the tree until then.
+        let cleaned = tree.lock().unwrap_or_else(PoisonError::into_inner).clean();
+        cleaned.map_err(|e| BuildError::because("failed to clean up", e))?;
+    }
     Ok(done?)
+}
+
+/// Returns when the process is asked to end.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut asked) => drop(asked.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// What a build in place must not take away: all that the command line and the environment name.
+fn ground(args: &BuildArguments) -> Ground {
+    let home = env::get(env::HOME).map(PathBuf::from);
+    let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+    let mut keep: Vec<PathBuf> = args.ignore_paths.clone();
+    keep.extend(
+        Some(PathBuf::from(args.context.strip_prefix("dir://").unwrap_or(&args.context)))
+            .filter(|path| path.is_absolute() || path.exists()),
+    );
+    keep.extend(args.build_contexts.iter().filter_map(|text| {
+        let (_, source) = text.split_once('=')?;
+        let path = source.strip_prefix("oci-layout://").unwrap_or(source);
+        Some(PathBuf::from(path)).filter(|path| path.exists())
+    }));
+    keep.extend(Some(PathBuf::from(&args.dockerfile)).filter(|path| path.exists()));
+    keep.extend(args.plugins.iter().cloned());
+    keep.extend(
+        [&args.oci_layout_path, &args.tar_path, &args.digest_file]
+            .into_iter()
+            .chain([&args.image_name_with_digest_file, &args.image_name_tag_with_digest_file])
+            .flatten()
+            .cloned(),
+    );
+    keep.extend(
+        [env::KANIKO_DIR, env::DOCKER_CONFIG, env::REGISTRY_AUTH_FILE, env::SSL_CERT_FILE, env::SSL_CERT_DIR]
+            .into_iter()
+            .filter_map(env::get)
+            .map(PathBuf::from),
+    );
+    keep.extend(["/kaniko", "/busybox"].map(PathBuf::from).into_iter().filter(|path| path.exists()));
+    keep.extend([".docker", ".config/containers", ".config/layerwright"].into_iter().filter_map(below_home).filter(|path| path.exists()));
+    let keep = keep.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
+    Ground { force: args.force, evidence: container::evidence(env::get(env::CONTAINER).as_deref()), keep }
 }
 
 async fn work(settings: Arc<BuildSettings>, outputs: Outputs, deps: Arc<Deps>, skip_check: bool) -> Result<(), BuildError> {
