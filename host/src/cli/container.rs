@@ -74,11 +74,11 @@ fn word_in(text: &str) -> Option<&'static str> {
 
 /// The type of the root's filesystem, where it is one that containers have.
 fn root_filesystem(mounts: &str) -> Option<&str> {
-    let kinds = mounts.lines().filter_map(|line| {
+    let mut kinds = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         (fields.next()? == "/").then(|| fields.next())?
     });
-    kinds.last().filter(|kind| matches!(*kind, "overlay" | "fuse.fuse-overlayfs" | "aufs" | "9p"))
+    kinds.next_back().filter(|kind| matches!(*kind, "overlay" | "fuse.fuse-overlayfs" | "aufs" | "9p"))
 }
 
 #[cfg(test)]
