@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
         placed(&source, &instruction.span);
         if let Ok(expanded) = expand_instruction(instruction, file.directives.escape, &KEYWORDS, &environment) {
             if !matches!(instruction.name.as_str(), "FROM" | "ARG") {
-                let _ = layerwright_plugin_dockerfile::lower(&handed_over(&expanded.value), &Stage::default());
+                let _ = layerwright_plugin_dockerfile::lower(&handed_over(&expanded.instruction), &Stage::default());
             }
         }
         if instruction.name == "ONBUILD" {
