@@ -250,6 +250,9 @@ pub struct BuildArguments {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub skip_push_permission_check: bool,
 
+    /// Who is asked for credentials after docker's configuration, and in which order: env, google, ecr, acr, gitlab, github; empty: nobody
+    #[arg(long = "credential-helpers", value_name = "NAME,…", value_delimiter = ',', num_args = 0..=1, require_equals = true, default_missing_value = "", action = clap::ArgAction::Append)]
+    pub credential_helpers: Option<Vec<String>>,
     /// Plugin to load: a WebAssembly component
     #[arg(long = "plugin", value_name = "FILE")]
     pub plugins: Vec<PathBuf>,

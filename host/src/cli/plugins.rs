@@ -4,15 +4,22 @@ use std::path::{Path, PathBuf};
 use super::args::BuildArguments;
 use super::env;
 use super::settings::UsageError;
-use crate::plugin::{Grant, PluginOrigin, PluginSettings, PluginSource};
+use crate::plugin::{Grant, PluginOrigin, PluginSettings, PluginSource, registry_variables};
 
-/// The standard plugins and those that flags name, with what each may see.
+/// The standard plugins and those that flags name, with what each may see. `warn` takes what does no harm and is likely a mistake.
 ///
 /// # Errors
 /// A grant that does not parse or belongs to no plugin.
-pub fn plugin_settings(args: &BuildArguments) -> Result<PluginSettings, UsageError> {
+pub fn plugin_settings(args: &BuildArguments, warn: &mut dyn FnMut(String)) -> Result<PluginSettings, UsageError> {
     let mut settings = surroundings();
+    settings.lazy = true;
+    let (docker_config, others): (Vec<_>, Vec<_>) = std::mem::take(&mut settings.plugins).into_iter().partition(is_docker_config);
+    let (providers, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|plugin| helper_name(&plugin.origin).is_some());
+    // Whoever names a plugin means it: it is asked before those that know their registries by themselves.
+    settings.plugins = docker_config;
     settings.plugins.extend(args.plugins.iter().map(PluginSource::file));
+    settings.plugins.extend(chosen(args.credential_helpers.as_deref(), providers, warn));
+    settings.plugins.extend(others);
     if let Some(mirrors) = settings.plugins.iter_mut().find(|p| p.origin == PluginOrigin::Standard("mirror-kaniko".to_owned())) {
         mirrors.environment.extend(mirror_environment(args));
     }
@@ -26,16 +33,58 @@ pub fn plugin_settings(args: &BuildArguments) -> Result<PluginSettings, UsageErr
     Ok(settings)
 }
 
+/// Providers as `--credential-helpers` calls them, in kaniko's order; `github` is our own.
+const HELPERS: [(&str, &str); 6] = [
+    ("env", "auth-env"),
+    ("google", "auth-google"),
+    ("ecr", "auth-ecr"),
+    ("acr", "auth-azure"),
+    ("gitlab", "auth-gitlab"),
+    ("github", "auth-github"),
+];
+
+fn helper_name(origin: &PluginOrigin) -> Option<&'static str> {
+    let PluginOrigin::Standard(name) = origin else { return None };
+    HELPERS.iter().find(|(_, plugin)| plugin == name).map(|(helper, _)| *helper)
+}
+
+fn is_docker_config(plugin: &PluginSource) -> bool {
+    matches!(&plugin.origin, PluginOrigin::Standard(name) if name == "auth-docker-config")
+}
+
+/// The providers that the flag names, in its order; all of them where it is not given, none where it is empty.
+fn chosen(flag: Option<&[String]>, providers: Vec<PluginSource>, warn: &mut dyn FnMut(String)) -> Vec<PluginSource> {
+    let Some(names) = flag else { return providers };
+    let mut chosen: Vec<PluginSource> = Vec::new();
+    for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+        match providers.iter().find(|plugin| helper_name(&plugin.origin) == Some(name)) {
+            Some(plugin) if chosen.iter().all(|other| other.origin != plugin.origin) => chosen.push(plugin.clone()),
+            Some(_) => {}
+            None => {
+                let known: Vec<&str> = HELPERS.iter().map(|(helper, _)| *helper).collect();
+                warn(format!("--credential-helpers: {name:?} is unknown and passed over; known are {}", known.join(", ")));
+            }
+        }
+    }
+    chosen
+}
+
 /// The standard plugins and what the environment holds for plugins that are granted it.
 pub fn surroundings() -> PluginSettings {
     let home = env::get(env::HOME).map(PathBuf::from);
     let mut environment: BTreeMap<String, String> =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let mut settings = PluginSettings::standard();
     // Grants of files are absolute.
-    if let Some(directory) = environment.get_mut(env::DOCKER_CONFIG)
-        && let Ok(Ok(absolute)) = std::path::absolute(&directory).map(|path| path.into_os_string().into_string())
-    {
-        *directory = absolute;
+    for name in settings.plugins.iter().flat_map(|plugin| &plugin.grants).filter_map(Grant::path_variable) {
+        if let Some(path) = environment.get_mut(name).filter(|path| !path.trim().is_empty())
+            && let Ok(Ok(absolute)) = std::path::absolute(&path).map(|path| path.into_os_string().into_string())
+        {
+            *path = absolute;
+        }
+    }
+    if let Some(variables) = settings.plugins.iter_mut().find(|plugin| helper_name(&plugin.origin) == Some("env")) {
+        variables.grants.extend(registry_variables(environment.keys()));
     }
     PluginSettings {
         environment,
@@ -45,7 +94,7 @@ pub fn surroundings() -> PluginSettings {
             .or_else(|| home.as_ref().map(|h| h.join(".cache")))
             .map(|d| d.join("layerwright/plugins")),
         home,
-        ..PluginSettings::standard()
+        ..settings
     }
 }
 
@@ -67,4 +116,27 @@ fn mirror_environment(args: &BuildArguments) -> BTreeMap<String, String> {
     let mirrors = joined(&args.registry_mirrors, env::KANIKO_REGISTRY_MIRROR);
     let maps = joined(&args.registry_maps, env::KANIKO_REGISTRY_MAP);
     [mirrors, maps, fallback].into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn helpers(flag: Option<&[&str]>) -> (Vec<&'static str>, Vec<String>) {
+        let flag: Option<Vec<String>> = flag.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        let providers = PluginSettings::standard().plugins.into_iter().filter(|plugin| helper_name(&plugin.origin).is_some()).collect();
+        let mut warnings = Vec::new();
+        let chosen = chosen(flag.as_deref(), providers, &mut |warning| warnings.push(warning));
+        (chosen.iter().filter_map(|plugin| helper_name(&plugin.origin)).collect(), warnings)
+    }
+
+    #[test]
+    fn credential_helpers_are_chosen_and_ordered_as_in_kaniko() {
+        assert_eq!(helpers(None).0, ["env", "google", "ecr", "acr", "gitlab", "github"]);
+        assert_eq!(helpers(Some(&["gitlab", "env", "gitlab"])), (vec!["gitlab", "env"], vec![]));
+        assert_eq!(helpers(Some(&[""])), (vec![], vec![]));
+        let (chosen, warnings) = helpers(Some(&["aws", " ecr"]));
+        assert_eq!(chosen, ["ecr"]);
+        assert!(warnings[0].contains("\"aws\" is unknown"), "{warnings:?}");
+    }
 }

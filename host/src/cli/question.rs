@@ -12,7 +12,7 @@ use crate::build::settings::BuildSettings;
 use crate::build::{Handlers, Inputs};
 use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
-use crate::progress::Reporter;
+use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
 use crate::rootfs::store::Store;
 
@@ -25,10 +25,12 @@ pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnc
     let location = contexts::main_context(args)?;
     let fetching = settings::fetch_settings(args, &build.secrets)?;
     let mut registry = settings::registry_settings(args)?;
-    let plugin_settings = plugins::plugin_settings(args)?;
     // Standard output belongs to the answer, and steps there are none.
     let quiet = if args.verbosity > Verbosity::Debug { args.verbosity.max(Verbosity::Warn) } else { args.verbosity };
-    let reporter: Arc<dyn Reporter> = Arc::new(reporter(quiet));
+    let secrets = Arc::new(Secrets::default());
+    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(reporter(quiet)), Arc::clone(&secrets)));
+    let mut plugin_settings = plugins::plugin_settings(args, &mut |warning| reporter.log(Level::Warning, &warning))?;
+    plugin_settings.secrets = secrets;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
     let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;

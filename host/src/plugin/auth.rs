@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use base64::Engine as _;
 
 use super::import::log::Log;
 use super::instance::{Call, Plugin};
@@ -57,7 +58,7 @@ impl Parts {
             let instance = self.guest.instantiate(&mut *store)?;
             let answer = instance.layerwright_plugin_auth().call_authenticate(&mut *store, &asked)?;
             if let Ok(Some(answer)) = &answer {
-                store.data_mut().secrets.extend(secrets(&answer.credential));
+                store.data_mut().hide(secrets(&answer.credential));
             }
             Ok(answer)
         });
@@ -103,7 +104,11 @@ pub(super) fn access(access: Access) -> types::Access {
 fn secrets(credential: &guest::Credential) -> Vec<String> {
     match credential {
         guest::Credential::Anonymous => Vec::new(),
-        guest::Credential::Basic(basic) => vec![basic.password.clone()],
+        // The password, and both as they go over the wire.
+        guest::Credential::Basic(basic) => {
+            let pair = format!("{}:{}", basic.username, basic.password);
+            vec![basic.password.clone(), base64::engine::general_purpose::STANDARD.encode(pair)]
+        }
         guest::Credential::IdentityToken(token) | guest::Credential::RegistryToken(token) => vec![token.clone()],
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::builtin;
 use super::grant::Grant;
 use super::limits::Limits;
+use crate::progress::Secrets;
 
 /// All that plugins get to know of the world.
 #[derive(Clone, Default)]
@@ -23,6 +25,10 @@ pub struct PluginSettings {
     pub cache_dir: Option<PathBuf>,
     /// For every call.
     pub limits: Limits,
+    /// Where secrets go that providers come by, so that nothing shows them.
+    pub secrets: Arc<Secrets>,
+    /// Whether a provider of credentials that comes with the program is loaded only when it is asked; [`super::PluginSet::infos`] lacks it.
+    pub lazy: bool,
 }
 
 /// One plugin.
@@ -83,7 +89,8 @@ impl fmt::Debug for PluginSettings {
             .field("search_path", &self.search_path)
             .field("cache_dir", &self.cache_dir)
             .field("limits", &self.limits)
-            .finish()
+            .field("lazy", &self.lazy)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-/// A permission: `env=NAME`, `file=PATH`, `host=SCHEME://HOST[:PORT]`, `credential-helper=NAME` or `skip-verification=HOST[:PORT]`.
+/// A permission: `env=NAME`, `file=PATH`, `host=SCHEME://HOST[:PORT]`, `host=$NAME`, `credential-helper=NAME` or
+/// `skip-verification=HOST[:PORT]`.
 ///
 /// There is no permission for everything of a kind.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -15,6 +16,8 @@ pub enum Grant {
     File(FileGrant),
     /// To send HTTP requests to a host.
     Host(HostGrant),
+    /// To send HTTP requests to the host that a variable names.
+    HostIn(HostVariable),
     /// To ask `docker-credential-<name>`.
     CredentialHelper(String),
     /// To have pulls from a mirror go without a check of its certificate.
@@ -44,6 +47,13 @@ pub struct HostGrant {
     host: String,
     /// None: the scheme's own.
     port: Option<u16>,
+}
+
+/// A variable that names a host: `$NAME` holds a URL, of which the origin counts; `SCHEME://$NAME` holds `HOST[:PORT]`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct HostVariable {
+    scheme: Option<Scheme>,
+    name: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -87,7 +97,51 @@ impl Grant {
     }
 }
 
+impl Grant {
+    /// The variable that a granted file's path begins with.
+    pub fn path_variable(&self) -> Option<&str> {
+        match self {
+            Self::File(file) => file.variable(),
+            _ => None,
+        }
+    }
+}
+
+impl HostVariable {
+    /// The host that the variable names now; none where it is not set, or names none.
+    pub(super) fn resolve(&self, variable: impl Fn(&str) -> Option<String>) -> Option<HostGrant> {
+        let value = variable(&self.name)?;
+        let value = value.trim();
+        let url = match self.scheme {
+            None => reqwest::Url::parse(value),
+            Some(scheme) => reqwest::Url::parse(&format!("{}://{value}", scheme.name())),
+        };
+        let url = url.ok().filter(|url| url.username().is_empty() && url.password().is_none())?;
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        // One host: a variable opens no family of them.
+        HostGrant::parse(&format!("{}://{}{port}", url.scheme(), url.host_str()?)).ok().filter(HostGrant::is_exact)
+    }
+
+    fn parse(text: &str) -> Option<Result<Self, String>> {
+        let (scheme, name) = match text.split_once("://") {
+            Some(("https", rest)) => (Some(Scheme::Https), rest),
+            Some(("http", rest)) => (Some(Scheme::Http), rest),
+            _ => (None, text),
+        };
+        let name = name.strip_prefix('$')?;
+        Some(variable_name(name).map(|()| Self { scheme, name: name.to_owned() }))
+    }
+}
+
 impl FileGrant {
+    /// The variable that it begins with.
+    pub(super) fn variable(&self) -> Option<&str> {
+        match &self.base {
+            Base::Variable(name) => Some(name),
+            Base::Root | Base::Home => None,
+        }
+    }
+
     /// The path that it stands for; none where its variable is not set to an absolute path, or there is no home.
     pub(super) fn resolve(&self, home: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
         let base = match &self.base {
@@ -223,6 +277,11 @@ fn variable_name(name: &str) -> Result<(), String> {
     if fits { Ok(()) } else { Err("a variable is named by letters, digits and `_`".to_owned()) }
 }
 
+/// As [`variable_name`], and with the port of a registry in it, as kaniko has it: `KANIKO_LOCALHOST:5000_USER`.
+fn environment_name(name: &str) -> Result<(), String> {
+    variable_name(&name.replace([':', '[', ']'], "_"))
+}
+
 /// Whether a credential helper can have this name.
 pub(super) fn helper_name(name: &str) -> bool {
     // A name of dots alone would be a path.
@@ -237,9 +296,12 @@ impl FromStr for Grant {
 
     fn from_str(text: &str) -> Result<Self, GrantError> {
         let parsed = match text.split_once('=') {
-            Some(("env", name)) => variable_name(name).map(|()| Self::Env(name.to_owned())),
+            Some(("env", name)) => environment_name(name).map(|()| Self::Env(name.to_owned())),
             Some(("file", path)) => FileGrant::parse(path).map(Self::File),
-            Some(("host", host)) => HostGrant::parse(host).map(Self::Host),
+            Some(("host", host)) => match HostVariable::parse(host) {
+                Some(variable) => variable.map(Self::HostIn),
+                None => HostGrant::parse(host).map(Self::Host),
+            },
             Some(("credential-helper", name)) if helper_name(name) => Ok(Self::CredentialHelper(name.to_owned())),
             Some(("credential-helper", _)) => Err("a helper is named by letters, digits, `.`, `_` and `-`".to_owned()),
             Some(("skip-verification", host)) => HostGrant::parse(&format!("https://{host}")).and_then(|parsed| {
@@ -257,6 +319,8 @@ impl fmt::Display for Grant {
             Self::Env(name) => write!(f, "env={name}"),
             Self::File(grant) => write!(f, "file={grant}"),
             Self::Host(grant) => write!(f, "host={grant}"),
+            Self::HostIn(HostVariable { scheme: None, name }) => write!(f, "host=${name}"),
+            Self::HostIn(HostVariable { scheme: Some(scheme), name }) => write!(f, "host={}://${name}", scheme.name()),
             Self::CredentialHelper(name) => write!(f, "credential-helper={name}"),
             Self::SkipVerification(host) => write!(f, "skip-verification={host}"),
         }
@@ -302,6 +366,9 @@ mod tests {
             "host=https://*.azurecr.io",
             "host=http://169.254.169.254",
             "host=http://[fd00:ec2::254]:8080",
+            "host=$AWS_ENDPOINT_URL",
+            "host=http://$GCE_METADATA_HOST",
+            "env=KANIKO_LOCALHOST:5000_USER",
             "credential-helper=ecr-login",
             "skip-verification=mirror.local:5000",
         ] {
@@ -342,6 +409,10 @@ mod tests {
             "host=https://a..b",
             "host=https://münchen.de",
             "host=https://[1.2.3.4]",
+            "host=$",
+            "host=$A.B",
+            "host=https://$A:80",
+            "host=https://a.$B",
             "credential-helper=",
             "credential-helper=..",
             "credential-helper=a/b",
@@ -386,6 +457,28 @@ mod tests {
         ] {
             let (scheme, host, port) = url;
             assert_eq!(grant(text).allows(Ask::Host { scheme, host, port }), wanted, "{text} {url:?}");
+        }
+    }
+
+    #[test]
+    fn a_variable_names_one_host() {
+        for (text, value, wanted) in [
+            ("host=$V", "https://vpce.example/a?b", Some("https://vpce.example")),
+            ("host=$V", "HTTP://127.0.0.1:4566/", Some("http://127.0.0.1:4566")),
+            ("host=$V", "http://[::1]:80", Some("http://[::1]")),
+            ("host=$V", "vpce.example", None),
+            ("host=$V", "https://u:p@vpce.example", None),
+            ("host=$V", "https://*.example.com", None),
+            ("host=$V", "ftp://vpce.example", None),
+            ("host=$V", "", None),
+            ("host=$W", "https://vpce.example", None),
+            ("host=http://$V", "127.0.0.1:8080", Some("http://127.0.0.1:8080")),
+            ("host=http://$V", "metadata.example", Some("http://metadata.example")),
+            ("host=http://$V", "user@metadata.example", None),
+        ] {
+            let Grant::HostIn(variable) = grant(text) else { panic!("{text}") };
+            let found = variable.resolve(|name| (name == "V").then(|| value.to_owned()));
+            assert_eq!(found.map(|host| host.to_string()).as_deref(), wanted, "{text} {value}");
         }
     }
 

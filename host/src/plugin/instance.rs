@@ -175,12 +175,17 @@ impl Plugin {
             wants: wanted,
             grants: source.grants.clone(),
         };
+        let variable = |name: &str| source.environment.get(name).or_else(|| ambient.environment.get(name)).cloned();
+        let named = source.grants.iter().filter_map(|grant| match grant {
+            Grant::HostIn(host) => host.resolve(variable).map(Grant::Host),
+            other => Some(other.clone()),
+        });
         let who = Arc::new(Who {
             name,
             origin: source.origin.to_string(),
-            grants: source.grants.clone(),
+            grants: named.collect(),
             environment: source.environment.clone(),
-            ambient,
+            ambient: Arc::clone(&ambient),
         });
         Ok(Self { runtime, limits, who, info, looks: loaded.shape.imports.contains(&Import::Inspect) })
     }

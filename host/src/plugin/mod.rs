@@ -15,6 +15,7 @@ mod grant;
 mod import;
 mod instance;
 mod instruction;
+mod lazy;
 mod limits;
 mod load;
 mod mirror;
@@ -24,14 +25,14 @@ mod state;
 mod text;
 mod v0_1;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
 
-pub use builtin::{names as standard_names, usual_grants};
+pub use builtin::{names as standard_names, registry_variables, usual_grants};
 pub use config::{PluginOrigin, PluginSettings, PluginSource};
 pub use error::PluginError;
-pub use grant::{FileGrant, Grant, GrantError, HostGrant};
+pub use grant::{FileGrant, Grant, GrantError, HostGrant, HostVariable};
 pub use instance::PluginInfo;
 pub use limits::{Exceeded, Limits};
 pub use shape::{Import, ShapeError, World};
@@ -41,6 +42,7 @@ use compile_cache::CompileCache;
 use engine::Runtime;
 use instance::{Call, Plugin};
 use instruction::{InstructionPlugin, Said};
+use lazy::LazyAuth;
 use mirror::MirrorPlugin;
 use state::{Ambient, Who};
 
@@ -55,9 +57,10 @@ const RESERVED: &[&str] = &["FROM", "ARG"];
 /// The plugins of a build, loaded and ready.
 pub struct PluginSet {
     handlers: Vec<Arc<InstructionPlugin>>,
-    providers: Vec<Arc<AuthPlugin>>,
+    providers: Vec<Arc<dyn AuthProvider>>,
     resolvers: Vec<Arc<MirrorPlugin>>,
     infos: Vec<PluginInfo>,
+    names: BTreeSet<String>,
 }
 
 /// A plugin of one of the worlds.
@@ -65,6 +68,8 @@ enum Ready {
     Handler(Arc<InstructionPlugin>),
     Provider(AuthPlugin),
     Resolver(MirrorPlugin),
+    /// A provider that comes with the program, which is loaded when it is asked first.
+    Waiting(LazyAuth),
 }
 
 impl PluginSet {
@@ -79,6 +84,7 @@ impl PluginSet {
             home: settings.home.clone(),
             search_path: settings.search_path.clone(),
             reporter: Arc::clone(&reporter),
+            secrets: Arc::clone(&settings.secrets),
         });
         let from_files = settings.plugins.iter().filter(|source| matches!(source.origin, PluginOrigin::File(_))).count();
         let cache = settings.cache_dir.as_deref().filter(|_| from_files > 0).and_then(|folder| {
@@ -86,7 +92,12 @@ impl PluginSet {
                 .inspect_err(|error| reporter.log(Level::Warning, &format!("compiled plugins are not kept: {error}")))
                 .ok()
         });
-        let one = |source: &PluginSource| Ready::new(source, &runtime, cache.as_ref(), settings, &ambient);
+        let one = |source: &PluginSource| match &source.origin {
+            PluginOrigin::Standard(name) if settings.lazy && builtin::is_provider(name) => {
+                Ok(Ready::Waiting(LazyAuth::new(name, source, &runtime, settings, &ambient)))
+            }
+            _ => Ready::new(source, &runtime, cache.as_ref(), settings, &ambient),
+        };
         // What comes with the program loads in less time than a thread starts in.
         let ready: Vec<Result<Ready, PluginError>> = if from_files < 2 {
             settings.plugins.iter().map(one).collect()
@@ -102,7 +113,8 @@ impl PluginSet {
             })
         };
 
-        let mut set = Self { handlers: Vec::new(), providers: Vec::new(), resolvers: Vec::new(), infos: Vec::new() };
+        let mut set =
+            Self { handlers: Vec::new(), providers: Vec::new(), resolvers: Vec::new(), infos: Vec::new(), names: BTreeSet::new() };
         for ready in ready {
             set.add(ready?)?;
         }
@@ -117,7 +129,7 @@ impl PluginSet {
 
     /// The providers of credentials, in the order in which they are asked.
     pub fn auth_providers(&self) -> Vec<Arc<dyn AuthProvider>> {
-        self.providers.iter().map(|provider| Arc::clone(provider) as Arc<dyn AuthProvider>).collect()
+        self.providers.clone()
     }
 
     /// The mirror resolvers, in the order in which they are asked.
@@ -125,21 +137,30 @@ impl PluginSet {
         self.resolvers.iter().map(|resolver| Arc::clone(resolver) as Arc<dyn MirrorResolver>).collect()
     }
 
-    /// What was loaded, in the order of the settings.
+    /// What was loaded, in the order of the settings; without the providers that wait to be asked.
     pub fn infos(&self) -> &[PluginInfo] {
         &self.infos
     }
 
     fn add(&mut self, ready: Ready) -> Result<(), PluginError> {
-        let info = ready.plugin().info.clone();
-        if self.infos.iter().any(|other| other.name == info.name) {
-            return Err(PluginError::NamedTwice(info.name));
+        let name = ready.name();
+        if !self.names.insert(name.clone()) {
+            return Err(PluginError::NamedTwice(name));
         }
-        self.infos.push(info);
         match ready {
-            Ready::Handler(handler) => self.handlers.push(handler),
-            Ready::Provider(provider) => self.providers.push(Arc::new(provider)),
-            Ready::Resolver(resolver) => self.resolvers.push(Arc::new(resolver)),
+            Ready::Handler(handler) => {
+                self.infos.push(handler.plugin().info.clone());
+                self.handlers.push(handler);
+            }
+            Ready::Provider(provider) => {
+                self.infos.push(provider.plugin().info.clone());
+                self.providers.push(Arc::new(provider));
+            }
+            Ready::Resolver(resolver) => {
+                self.infos.push(resolver.plugin().info.clone());
+                self.resolvers.push(Arc::new(resolver));
+            }
+            Ready::Waiting(provider) => self.providers.push(Arc::new(provider)),
         }
         Ok(())
     }
@@ -209,11 +230,13 @@ impl Ready {
         }
     }
 
-    fn plugin(&self) -> &Plugin {
+    /// `namespace/name`
+    fn name(&self) -> String {
         match self {
-            Self::Handler(handler) => handler.plugin(),
-            Self::Provider(provider) => provider.plugin(),
-            Self::Resolver(resolver) => resolver.plugin(),
+            Self::Handler(handler) => handler.plugin().info.name.clone(),
+            Self::Provider(provider) => provider.plugin().info.name.clone(),
+            Self::Resolver(resolver) => resolver.plugin().info.name.clone(),
+            Self::Waiting(provider) => provider.name().to_owned(),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::import::log::Log;
 use super::limits::{Limits, Meter};
 use super::text::one_line;
 use super::v0_1::wit::types::{Error, ErrorCode};
-use crate::progress::{Event, Level, Reporter};
+use crate::progress::{Event, Level, Reporter, Secrets};
 
 /// What the host knows of the world around it; a plugin sees of it what its grants name.
 pub(super) struct Ambient {
@@ -19,6 +19,8 @@ pub(super) struct Ambient {
     pub(super) home: Option<PathBuf>,
     pub(super) search_path: Vec<PathBuf>,
     pub(super) reporter: Arc<dyn Reporter>,
+    /// What came by in any call, for whoever prints.
+    pub(super) secrets: Arc<Secrets>,
 }
 
 /// A plugin as its calls know it.
@@ -119,6 +121,13 @@ impl State {
             self.denied.get_or_insert(message);
         }
         Error { code: ErrorCode::Denied, message: format!("not allowed to {call}"), hint: Some(format!("add `--grant {grant}`")) }
+    }
+
+    /// Keeps a text from being shown, by the plugin and by everyone.
+    pub(super) fn hide(&mut self, secrets: impl IntoIterator<Item = String>) {
+        let secrets: Vec<String> = secrets.into_iter().collect();
+        self.who.ambient.secrets.add(secrets.iter().cloned());
+        self.secrets.extend(secrets);
     }
 
     /// A variable's value as this plugin sees it, whether or not it may.

@@ -1,10 +1,6 @@
 //! Makes a plugin's words fit to be shown.
 
-/// Replaced in what a plugin says.
-const REDACTED: &str = "***";
-
-/// The shortest text that is treated as a secret: shorter ones would blank out ordinary words.
-const SHORTEST_SECRET: usize = 6;
+pub(super) use crate::progress::redact;
 
 /// One line without terminal controls, at most `limit` bytes.
 ///
@@ -55,14 +51,6 @@ fn skip_escape(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// Blanks out every secret in a text.
-pub(super) fn redact(text: &str, secrets: &[String]) -> String {
-    let mut secrets: Vec<&str> = secrets.iter().map(String::as_str).filter(|secret| secret.len() >= SHORTEST_SECRET).collect();
-    // The longest first: one may hold another.
-    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets.into_iter().fold(text.to_owned(), |text, secret| if text.contains(secret) { text.replace(secret, REDACTED) } else { text })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,11 +74,5 @@ mod tests {
     #[test]
     fn long_lines_are_cut_at_a_character() {
         assert_eq!(one_line("ääää", 5), "ää…");
-    }
-
-    #[test]
-    fn secrets_are_blanked_out() {
-        let secrets = ["hunter22".to_owned(), "hunter22-long".to_owned(), "x".to_owned()];
-        assert_eq!(redact("x: hunter22-long and hunter22", &secrets), "x: *** and ***");
     }
 }

@@ -36,6 +36,7 @@ pub struct Host {
     denied: BTreeSet<String>,
     tree: Vec<(Place, String, FileInfo, Vec<u8>)>,
     responder: Option<Responder>,
+    requests: RefCell<Vec<Request>>,
     now: u64,
     log: RefCell<Vec<(Level, String)>>,
 }
@@ -164,6 +165,7 @@ impl Host {
     }
 
     pub(crate) fn send(&self, request: &Request) -> Result<Response, Error> {
+        self.requests.borrow_mut().push(request.clone());
         match &self.responder {
             Some(responder) => responder(request),
             None => Err(Error::denied(format!("{} is not granted", request.url))),
@@ -222,6 +224,11 @@ impl Installed {
     /// What the plugin said, with levels.
     pub fn log(&self) -> Vec<(Level, String)> {
         self.host.log.borrow().clone()
+    }
+
+    /// The requests that the plugin sent, those that were refused as well.
+    pub fn requests(&self) -> Vec<Request> {
+        self.host.requests.borrow().clone()
     }
 
     /// What the plugin said.

@@ -1,6 +1,6 @@
 //! Files that were granted by path.
 
-use crate::Error;
+use crate::{Error, ErrorCode};
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::shared::layerwright::plugin::files as host;
 
@@ -14,4 +14,16 @@ pub fn read(path: &str) -> Result<Vec<u8>, Error> {
     return host::read(path);
     #[cfg(not(target_arch = "wasm32"))]
     crate::fake::with(|fake| fake.read_file(path))
+}
+
+/// The content of a file; none where nothing is there or it is not granted.
+///
+/// # Errors
+/// Where it is there and cannot be read.
+pub fn optional(path: &str) -> Result<Option<Vec<u8>>, Error> {
+    match read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::Denied) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -13,12 +13,14 @@ use crate::cli::{container, contexts, diagnostic, env, isolation, plugins, setti
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
-use crate::progress::{Level, Reporter};
+use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
 
 /// Builds, and says how it went.
 pub fn run(args: &BuildArguments) -> ExitCode {
-    attempt(args).map_or_else(Stop::finish, |()| ExitCode::SUCCESS)
+    // What providers of credentials come by, which is in nothing that is printed.
+    let secrets = Arc::new(Secrets::default());
+    attempt(args, &secrets).map_or_else(|stop| stop.finish_without(&secrets), |()| ExitCode::SUCCESS)
 }
 
 /// Why a command did not succeed.
@@ -30,13 +32,18 @@ pub(in crate::cli) enum Stop {
 impl Stop {
     /// Says it, and the exit code.
     pub(in crate::cli) fn finish(self) -> ExitCode {
+        self.finish_without(&Secrets::default())
+    }
+
+    /// Says it without the secrets, and the exit code.
+    pub(in crate::cli) fn finish_without(self, secrets: &Secrets) -> ExitCode {
         match self {
             Self::Usage(error) => {
                 eprint!("{}", diagnostic::render_plain(&error));
                 ExitCode::FAILURE
             }
             Self::Build(error) => {
-                eprint!("{}", diagnostic::render(&error));
+                eprint!("{}", secrets.redact(&diagnostic::render(&error)));
                 u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
             }
         }
@@ -55,14 +62,15 @@ impl From<BuildError> for Stop {
     }
 }
 
-fn attempt(args: &BuildArguments) -> Result<(), Stop> {
+fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
     let fetching = settings::fetch_settings(args, &settings.secrets)?;
     let outputs = settings::outputs(args)?;
     let mut registry = settings::registry_settings(args)?;
-    let plugin_settings = plugins::plugin_settings(args)?;
-    let reporter: Arc<dyn Reporter> = Arc::new(reporter(args.verbosity));
+    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(reporter(args.verbosity)), Arc::clone(secrets)));
+    let mut plugin_settings = plugins::plugin_settings(args, &mut |warning| reporter.log(Level::Warning, &warning))?;
+    plugin_settings.secrets = Arc::clone(secrets);
     // Before any thread exists: what is mounted from here on ends with this process, however it ends.
     let place = isolation::choose(settings.isolation, &store_path(args)?, &ground(args)).map_err(|why| match settings.isolation {
         Isolation::Auto | Isolation::None => BuildError::other(why),

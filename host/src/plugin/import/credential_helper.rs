@@ -64,7 +64,7 @@ impl Host for State {
         }
         let entry: Printed = serde_json::from_slice(&printed)
             .map_err(|_| error(ErrorCode::Failed, format!("{program} printed something else than credentials")))?;
-        self.secrets.push(entry.secret.clone());
+        self.hide([entry.secret.clone()]);
         Ok(Some(Entry { username: entry.username, secret: entry.secret }))
     }
 }
@@ -155,7 +155,7 @@ mod tests {
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let environment = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned()), ("GIVEN".to_owned(), "yes".to_owned())]);
-        (path, Ambient { environment, home: None, search_path: vec![folder], reporter: Arc::new(Silent) })
+        (path, Ambient { environment, home: None, search_path: vec![folder], reporter: Arc::new(Silent), secrets: Arc::default() })
     }
 
     #[test]

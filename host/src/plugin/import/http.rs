@@ -175,7 +175,7 @@ impl Reach {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for (RFC 4291, 2.5.5; RFC 6052).
+/// The IPv4 address that an IPv6 address stands for (RFC 4291, 2.5.5; RFC 6052; RFC 3056; RFC 8215).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = address.segments();
     let low = || {
@@ -185,9 +185,18 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match (a, b, c, d, e, f) {
         (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(low()),
         (0, 0, 0, 0, 0, 0) if g != 0 => Some(low()),
+        // 6to4 (RFC 3056) and the local prefix of NAT64 (RFC 8215).
+        (0x2002, high, low, ..) => {
+            let [[b1, b2], [c1, c2]] = [high.to_be_bytes(), low.to_be_bytes()];
+            Some(Ipv4Addr::new(b1, b2, c1, c2))
+        }
+        (0x64, 0xff9b, 1, ..) => Some(low()),
         _ => None,
     }
 }
+
+/// Metadata services outside of the link-local range: Alibaba's, Oracle's, and the one that Azure's machines are run by.
+const METADATA: [Ipv4Addr; 3] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
 
 /// This machine, its link, and where clouds keep their metadata services.
 fn own(address: IpAddr) -> bool {
@@ -199,7 +208,7 @@ fn own(address: IpAddr) -> bool {
                 || v4.is_multicast()
                 || v4.is_broadcast()
                 || v4.octets()[0] == 0
-                || v4 == Ipv4Addr::new(100, 100, 100, 200)
+                || METADATA.contains(&v4)
         }
         IpAddr::V6(v6) => {
             v6.is_loopback()
@@ -256,6 +265,13 @@ mod tests {
             ("::7f00:1", false, false),
             ("fe80::1", false, false),
             ("fd00:ec2::254", false, false),
+            ("192.0.0.192", false, false),
+            ("168.63.129.16", false, false),
+            ("::ffff:169.254.169.254", false, false),
+            ("2002:7f00:1::", false, false),
+            ("2002:a9fe:a9fe::1", false, false),
+            ("64:ff9b:1::a9fe:a9fe", false, false),
+            ("2002:101:101::", true, true),
         ] {
             let ip: IpAddr = address.parse().unwrap();
             assert_eq!(Reach::Public.covers(ip), public, "{address}");
