@@ -4,6 +4,7 @@
 mod support;
 
 mod architecture;
+mod auth;
 mod build_bases;
 mod build_examples;
 mod build_files;
@@ -25,6 +26,7 @@ mod isolation_backends;
 mod isolation_containers;
 mod isolation_rootless;
 mod language;
+mod login;
 mod memory;
 mod parser_conformance;
 mod plugin_example;

@@ -45,11 +45,49 @@ pub enum Command {
     Outline(Box<BuildArguments>),
     /// List the stages that can be built
     Targets(Box<BuildArguments>),
+    /// Check a user and a password at a registry, and keep them in docker's config.json
+    Login(LoginArguments),
+    /// Forget what login kept
+    Logout(LogoutArguments),
     /// Look at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Print the version
     Version,
+}
+
+/// The flags of a login.
+#[derive(Debug, Args)]
+pub struct LoginArguments {
+    /// Host, and port where it has one of its own
+    #[arg(default_value = "docker.io", value_name = "REGISTRY")]
+    pub registry: String,
+    /// User
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Password; other users of the machine can see it while the program runs
+    #[arg(short, long, value_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Speak plain HTTP where the registry offers nothing else
+    #[arg(long)]
+    pub insecure: bool,
+    /// Do not verify the registry's TLS certificate
+    #[arg(long)]
+    pub skip_tls_verify: bool,
+    /// Certificate authority for the registry
+    #[arg(long = "registry-certificate", value_name = "HOST[:PORT]=FILE")]
+    pub registry_certificates: Vec<String>,
+}
+
+/// The flags of a logout.
+#[derive(Debug, Args)]
+pub struct LogoutArguments {
+    /// Host, and port where it has one of its own
+    #[arg(default_value = "docker.io", value_name = "REGISTRY")]
+    pub registry: String,
 }
 
 /// What can be asked of plugins.

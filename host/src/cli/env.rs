@@ -4,7 +4,7 @@
 pub const HOME: &str = "HOME";
 /// Where programs are found: credential helpers.
 pub const PATH: &str = "PATH";
-/// Directory of docker's config.json.
+/// Where docker's config.json is.
 pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 /// Where the store goes by default, below it.
 pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";

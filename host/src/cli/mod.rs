@@ -6,6 +6,7 @@ mod commands;
 mod container;
 mod contexts;
 mod diagnostic;
+mod docker_config;
 mod env;
 mod inputs;
 mod isolation;
@@ -51,6 +52,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(asked) => commands::check::run(&asked),
         Command::Outline(asked) => commands::outline::run(&asked),
         Command::Targets(asked) => commands::targets::run(&asked),
+        Command::Login(login) => finish(commands::login::login(&login)),
+        Command::Logout(logout) => finish(commands::login::logout(&logout)),
         Command::Plugin(PluginCommand::Inspect { files }) => finish(commands::plugin::inspect(&files)),
         Command::Version => finish(commands::version::run()),
     }

@@ -144,15 +144,7 @@ const USUAL: &[(&str, &[&str])] = &[
             "host=$AWS_CONTAINER_CREDENTIALS_FULL_URI",
         ],
     ),
-    (
-        "auth-github",
-        &[
-            "env=GITHUB_ACTIONS",
-            "env=GITHUB_TOKEN",
-            "env=GITHUB_ACTOR",
-            "env=GITHUB_SERVER_URL",
-        ],
-    ),
+    ("auth-github", &["env=GITHUB_ACTIONS", "env=GITHUB_TOKEN", "env=GITHUB_ACTOR", "env=GITHUB_SERVER_URL"]),
     (
         "auth-gitlab",
         &[
@@ -191,8 +183,7 @@ const USUAL: &[(&str, &[&str])] = &[
 ];
 
 /// The providers of credentials in the order in which they are asked: docker's configuration, then kaniko's order, then what kaniko lacks.
-const PROVIDERS: [&str; 7] =
-    ["auth-docker-config", "auth-env", "auth-google", "auth-ecr", "auth-azure", "auth-gitlab", "auth-github"];
+const PROVIDERS: [&str; 7] = ["auth-docker-config", "auth-env", "auth-google", "auth-ecr", "auth-azure", "auth-gitlab", "auth-github"];
 
 /// The names of the plugins that come with the program, in the order in which they are asked.
 pub fn names() -> impl Iterator<Item = &'static str> {

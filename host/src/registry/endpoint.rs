@@ -147,6 +147,13 @@ impl Endpoint {
         }
     }
 
+    /// Asks for the version with the credential that there is.
+    pub(super) async fn version(&self) -> Result<Answer, Cause> {
+        let root = self.reached().await?.root.as_str().trim_end_matches('/').to_owned() + "/";
+        let url = root.parse().map_err(|_| Cause::Settings(format!("{root} is not a URL")))?;
+        self.send(&Request::new(Method::GET, url).tries(self.tries)).await
+    }
+
     /// The failure that an answer stands for.
     pub(super) async fn failed(&self, answer: Answer) -> Cause {
         let status = answer.response.status().as_u16();
@@ -219,8 +226,8 @@ impl Endpoint {
             Access::Pull => "pull",
             Access::Push => "pull,push",
         };
-        let own = format!("repository:{}:{actions}", self.repository);
-        std::iter::once(own).chain(also_reads.iter().map(|other| format!("repository:{other}:pull"))).collect()
+        let own = (!self.repository.is_empty()).then(|| format!("repository:{}:{actions}", self.repository));
+        own.into_iter().chain(also_reads.iter().map(|other| format!("repository:{other}:pull"))).collect()
     }
 
     async fn follow(&self, reached: &Reached, request: &Request) -> Result<Answer, Cause> {

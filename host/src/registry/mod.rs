@@ -12,6 +12,7 @@ mod challenge;
 mod endpoint;
 mod error;
 mod keychain;
+mod login;
 mod manifest;
 pub mod mirror;
 mod origin;

@@ -45,10 +45,8 @@ pub(crate) fn token(cloud: &str) -> Result<Option<Token>, Error> {
     }
     if let Some((name, assertion)) = assertion()? {
         let (client, tenant) = both(name, client, tenant)?;
-        let proof = [
-            ("client_assertion", assertion.as_str()),
-            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-        ];
+        let proof =
+            [("client_assertion", assertion.as_str()), ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")];
         return principal(cloud, &client, &tenant, &proof).map(Some);
     }
     managed(client.as_deref(), tenant)

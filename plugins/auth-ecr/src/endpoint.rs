@@ -63,7 +63,12 @@ mod tests {
     #[test]
     fn urls() {
         for (text, url, host, path) in [
-            ("https://vpce-1.api.ecr.us-east-1.vpce.amazonaws.com", "https://vpce-1.api.ecr.us-east-1.vpce.amazonaws.com/", "vpce-1.api.ecr.us-east-1.vpce.amazonaws.com", "/"),
+            (
+                "https://vpce-1.api.ecr.us-east-1.vpce.amazonaws.com",
+                "https://vpce-1.api.ecr.us-east-1.vpce.amazonaws.com/",
+                "vpce-1.api.ecr.us-east-1.vpce.amazonaws.com",
+                "/",
+            ),
             ("http://127.0.0.1:4566", "http://127.0.0.1:4566/", "127.0.0.1:4566", "/"),
             ("https://x:443/a/", "https://x:443/a/", "x", "/a/"),
             ("http://LOCALHOST:80/", "http://LOCALHOST:80/", "localhost", "/"),

@@ -23,9 +23,16 @@ pub struct Ecr;
 
 impl AuthProvider for Ecr {
     fn describe() -> Description {
-        let hosts = registry::hosts().chain(credentials::HOSTS.map(str::to_owned)).chain(endpoint::VARIABLES.map(|name| format!("${name}")));
+        let hosts =
+            registry::hosts().chain(credentials::HOSTS.map(str::to_owned)).chain(endpoint::VARIABLES.map(|name| format!("${name}")));
         Description::new("layerwright/auth-ecr", env!("CARGO_PKG_VERSION"), "credentials for Amazon ECR, private and public")
-            .wants(credentials::VARIABLES.into_iter().chain(endpoint::VARIABLES).chain([endpoint::IGNORE]).map(|name| Want::Env(name.to_owned())))
+            .wants(
+                credentials::VARIABLES
+                    .into_iter()
+                    .chain(endpoint::VARIABLES)
+                    .chain([endpoint::IGNORE])
+                    .map(|name| Want::Env(name.to_owned())),
+            )
             .wants(credentials::FILES.map(|path| Want::File(path.to_owned())))
             .wants(hosts.map(Want::Host))
     }

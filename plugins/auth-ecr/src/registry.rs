@@ -42,12 +42,7 @@ static PARTITIONS: [Partition; 9] = [
     plain("amazonaws.com.cn"),
     plain("amazonaws.eu"),
     Partition { registry: "on.aws", api: "ecr", suffix: "api.aws", services: "amazonaws.com" },
-    Partition {
-        registry: "on.amazonwebservices.com.cn",
-        api: "ecr",
-        suffix: "api.amazonwebservices.com.cn",
-        services: "amazonaws.com.cn",
-    },
+    Partition { registry: "on.amazonwebservices.com.cn", api: "ecr", suffix: "api.amazonwebservices.com.cn", services: "amazonaws.com.cn" },
     plain("sc2s.sgov.gov"),
     plain("c2s.ic.gov"),
     plain("cloud.adc-e.uk"),

@@ -127,12 +127,9 @@ fn a_web_identity() {
 
 #[test]
 fn the_token_service_of_the_builds_own_region() {
-    for (region, wanted) in [
-        ("eu-west-1", "https://sts.eu-west-1.amazonaws.com/"),
-        ("cn-north-1", STS),
-        ("us-gov-west-1", STS),
-        ("evil.test/", STS),
-    ] {
+    for (region, wanted) in
+        [("eu-west-1", "https://sts.eu-west-1.amazonaws.com/"), ("cn-north-1", STS), ("us-gov-west-1", STS), ("evil.test/", STS)]
+    {
         let host = fake::Host::new().now(NOW).http(|_| Ok(answer(403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>")));
         let host = host.env("AWS_REGION", region).env("AWS_ROLE_ARN", "arn:r").env("AWS_WEB_IDENTITY_TOKEN_FILE", "/t").file("/t", "t");
         let host = host.install();
@@ -145,8 +142,10 @@ fn the_token_service_of_the_builds_own_region() {
 #[test]
 fn a_profile_and_the_role_that_it_may_take_on() {
     let files = |host: fake::Host| {
-        host.file("~/.aws/config", "[profile ci]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\nexternal_id = x\n")
-            .file("~/.aws/credentials", "[base]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\n")
+        host.file("~/.aws/config", "[profile ci]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\nexternal_id = x\n").file(
+            "~/.aws/credentials",
+            "[base]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\n",
+        )
     };
     let plain = files(host(&[("POST https://api.ecr.us-east-1.amazonaws.com/", 200, AUTHORIZATION)])).env("AWS_PROFILE", "base");
     {
@@ -179,7 +178,10 @@ fn profiles_that_cannot_be_used_say_why() {
         ("half", "the AWS profile half has one of aws_access_key_id and aws_secret_access_key without the other"),
         ("loop", "the AWS profile loop2 takes on its role through too many others"),
         ("mfa", "the AWS profile mfa wants a code from a device, which nobody can enter in a build"),
-        ("orphan", "the AWS profile orphan has a role and does not say whose right it is: one of source_profile and credential_source is needed"),
+        (
+            "orphan",
+            "the AWS profile orphan has a role and does not say whose right it is: one of source_profile and credential_source is needed",
+        ),
     ] {
         let config = "[profile process]\ncredential_process = /bin/x\n[profile sso]\nsso_session = s\n[profile half]\naws_access_key_id = a\n\
             [profile loop]\nrole_arn = a\nsource_profile = loop2\n[profile loop2]\nrole_arn = a\nsource_profile = loop\n\
@@ -271,7 +273,8 @@ fn version_1_of_the_metadata_is_never_asked() {
 fn what_is_public_is_read_without_credentials_where_there_are_none() {
     let _host = host(&[]).install();
     assert_eq!(Ecr::authenticate(&target("public.ecr.aws", Access::Pull)), Ok(None));
-    let host = with_keys(fake::Host::new().http(|_| Ok(answer(400, r#"{"__type":"AccessDeniedException","Message":"not you"}"#)))).install();
+    let host =
+        with_keys(fake::Host::new().http(|_| Ok(answer(400, r#"{"__type":"AccessDeniedException","Message":"not you"}"#)))).install();
     assert_eq!(Ecr::authenticate(&target("public.ecr.aws", Access::Pull)), Ok(None));
     assert_eq!(
         host.messages(),

@@ -50,7 +50,8 @@ impl AuthProvider for Google {
 /// `gcr.io` and what is below it, and what is below `pkg.dev`.
 fn is_google(registry: &str) -> bool {
     let registry = registry.to_ascii_lowercase();
-    let labels = |text: &str| text.split('.').all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    let labels =
+        |text: &str| text.split('.').all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
     let below = |domain| registry.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.')).is_some_and(labels);
     registry == "gcr.io" || below("gcr.io") || below("pkg.dev")
 }

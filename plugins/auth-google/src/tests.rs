@@ -46,7 +46,9 @@ fn text(request: &Request) -> String {
 
 fn service_account(more: &str) -> String {
     let key = jwt::tests::rfc_pem().replace('\n', "\\n");
-    format!(r#"{{"type":"service_account","client_email":"b@p.iam.gserviceaccount.com","private_key":"{key}","private_key_id":"k1"{more}}}"#)
+    format!(
+        r#"{{"type":"service_account","client_email":"b@p.iam.gserviceaccount.com","private_key":"{key}","private_key_id":"k1"{more}}}"#
+    )
 }
 
 #[test]
@@ -125,10 +127,7 @@ fn a_subject_token_may_be_at_a_url() {
     ]);
     let host = with_file(routes, file).install();
     assert_eq!(ask(REGISTRY), Ok(expected(3599)));
-    assert_eq!(
-        text(&host.requests()[0]),
-        "GET https://vstoken.actions.githubusercontent.com/x?audience=a\nAuthorization: Bearer job\n\n"
-    );
+    assert_eq!(text(&host.requests()[0]), "GET https://vstoken.actions.githubusercontent.com/x?audience=a\nAuthorization: Bearer job\n\n");
     assert!(text(&host.requests()[1]).contains("&subject_token=ey.job&"));
 }
 
@@ -184,12 +183,20 @@ fn the_metadata_service() {
 #[test]
 fn files_that_cannot_be_used_say_why_and_nothing_of_their_content() {
     let external = |source: &str| {
-        format!(r#"{{"type":"external_account","audience":"a","subject_token_type":"t","token_url":"https://x/","credential_source":{source}}}"#)
+        format!(
+            r#"{{"type":"external_account","audience":"a","subject_token_type":"t","token_url":"https://x/","credential_source":{source}}}"#
+        )
     };
     for (content, wanted) in [
         ("s3cret".to_owned(), "/key.json is not a credentials file of Google's (line 1, column 1)"),
-        (r#"{"type":"gdch_service_account","key":"s3cret"}"#.to_owned(), "/key.json is of the type gdch_service_account, which is not supported"),
-        (r#"{"type":"authorized_user","client_secret":"s3cret"}"#.to_owned(), "/key.json lacks a part that a file of the type authorized_user has"),
+        (
+            r#"{"type":"gdch_service_account","key":"s3cret"}"#.to_owned(),
+            "/key.json is of the type gdch_service_account, which is not supported",
+        ),
+        (
+            r#"{"type":"authorized_user","client_secret":"s3cret"}"#.to_owned(),
+            "/key.json lacks a part that a file of the type authorized_user has",
+        ),
         (
             r#"{"type":"service_account","client_email":"e","private_key":"s3cret"}"#.to_owned(),
             "the private key in /key.json is not an RSA key in PEM",

@@ -1,8 +1,8 @@
 //! Environment variables that were granted by name.
 
-use crate::{Error, ErrorCode};
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::shared::layerwright::plugin::env as host;
+use crate::{Error, ErrorCode};
 
 /// The value of a variable; none where it is not set.
 ///

@@ -1,8 +1,8 @@
 //! Files that were granted by path.
 
-use crate::{Error, ErrorCode};
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::shared::layerwright::plugin::files as host;
+use crate::{Error, ErrorCode};
 
 /// The content of a regular file. The path is absolute, or starts with `~/` for the user's home.
 ///

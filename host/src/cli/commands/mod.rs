@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod check;
+pub mod login;
 pub mod outline;
 pub mod plugin;
 pub mod targets;

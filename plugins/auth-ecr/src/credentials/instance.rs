@@ -36,9 +36,10 @@ pub(crate) fn find() -> Result<Option<Credentials>, Error> {
     if !role.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte)) {
         return Err(Error::failed("the metadata service names a role that cannot be one"));
     }
-    let answer = ask(get(&format!("{ROLES}{role}")))?.ok_or_else(|| Error::failed("the metadata service does not know the instance's role"))?;
-    let answer: Answer = serde_json::from_slice(&answer.body)
-        .map_err(|_| Error::failed("the metadata service answered something else than credentials"))?;
+    let answer =
+        ask(get(&format!("{ROLES}{role}")))?.ok_or_else(|| Error::failed("the metadata service does not know the instance's role"))?;
+    let answer: Answer =
+        serde_json::from_slice(&answer.body).map_err(|_| Error::failed("the metadata service answered something else than credentials"))?;
     Ok(Some(answer.into()))
 }
 

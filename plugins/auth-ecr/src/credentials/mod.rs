@@ -63,13 +63,8 @@ pub(crate) const FILES: [&str; 8] = [
 ];
 
 /// Metadata services on addresses of the machine's link.
-pub(crate) const HOSTS: [&str; 5] = [
-    "http://169.254.169.254",
-    "http://[fd00:ec2::254]",
-    "http://169.254.170.2",
-    "http://169.254.170.23",
-    "http://[fd00:ec2::23]",
-];
+pub(crate) const HOSTS: [&str; 5] =
+    ["http://169.254.169.254", "http://[fd00:ec2::254]", "http://169.254.170.2", "http://169.254.170.23", "http://[fd00:ec2::23]"];
 
 /// Asks one source after the other; none where no source has anything.
 pub(crate) fn find(places: &Places<'_>) -> Result<Option<Credentials>, Error> {

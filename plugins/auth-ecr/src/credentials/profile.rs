@@ -78,6 +78,8 @@ fn fixed(profiles: &Profiles, name: &str) -> Result<Option<Credentials>, Error> 
     match (get("aws_access_key_id"), get("aws_secret_access_key")) {
         (Some(access_key), Some(secret_key)) => Ok(Some(Credentials { access_key, secret_key, session_token: get("aws_session_token") })),
         (None, None) => Ok(None),
-        _ => Err(Error::invalid(format!("the AWS profile {name} has one of aws_access_key_id and aws_secret_access_key without the other"))),
+        _ => {
+            Err(Error::invalid(format!("the AWS profile {name} has one of aws_access_key_id and aws_secret_access_key without the other")))
+        }
     }
 }

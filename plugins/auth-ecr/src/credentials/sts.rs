@@ -14,7 +14,8 @@ const SESSION: &str = "layerwright";
 
 /// The role that a token stands for. The request is not signed: the token is the proof.
 pub(crate) fn with_web_identity(places: &Places<'_>, role: &str, file: &str, session: Option<&str>) -> Result<Credentials, Error> {
-    let content = files::read(file).map_err(|error| Error { message: format!("the web identity token of {role}: {}", error.message), ..error })?;
+    let content =
+        files::read(file).map_err(|error| Error { message: format!("the web identity token of {role}: {}", error.message), ..error })?;
     let token = String::from_utf8(content).map_err(|_| Error::invalid(format!("{file} holds no token")))?;
     let (endpoint, _) = at(places)?;
     let fields = [
@@ -69,7 +70,10 @@ fn at(places: &Places<'_>) -> Result<(Endpoint, String), Error> {
 
 /// Regions of one partition begin alike; a role is good within one alone.
 fn partition(region: &str) -> &str {
-    ["cn-", "us-gov-", "us-isob-", "us-isof-", "us-iso-", "eu-isoe-", "eusc-"].into_iter().find(|prefix| region.starts_with(prefix)).unwrap_or("")
+    ["cn-", "us-gov-", "us-isob-", "us-isof-", "us-iso-", "eu-isoe-", "eusc-"]
+        .into_iter()
+        .find(|prefix| region.starts_with(prefix))
+        .unwrap_or("")
 }
 
 fn read(response: &Response, role: &str) -> Result<Credentials, Error> {
