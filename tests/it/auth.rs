@@ -100,7 +100,9 @@ fn ecr_with_a_web_identity() {
     let env = TestEnv::new();
     let (proxy, api) = (registry(basic("AWS", ECR_PASSWORD)), ecr("ASIASESSION"));
     let sts = Web::serve(|_| {
-        Reply::ok("<R><Credentials><AccessKeyId>ASIASESSION</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>t</SessionToken></Credentials></R>")
+        Reply::ok(
+            "<R><Credentials><AccessKeyId>ASIASESSION</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>t</SessionToken></Credentials></R>",
+        )
     });
     write(&env.path("token"), "ey.web.identity\n");
     let ready = build(&env, &proxy, ECR)

@@ -83,6 +83,9 @@ pub fn surroundings() -> PluginSettings {
             *path = absolute;
         }
     }
+    if let Some(docker) = settings.plugins.iter_mut().find(|plugin| is_docker_config(plugin)) {
+        docker.environment.insert("UID".to_owned(), rustix::process::geteuid().as_raw().to_string());
+    }
     if let Some(variables) = settings.plugins.iter_mut().find(|plugin| helper_name(&plugin.origin) == Some("env")) {
         variables.grants.extend(registry_variables(environment.keys()));
     }

@@ -1,7 +1,7 @@
 //! Credentials from docker's and podman's configuration, and from the credential helpers that it names.
 //!
 //! Sources are asked in order, and the first with a credential for the image answers: the variable `DOCKER_AUTH_CONFIG`; then the file
-//! that `REGISTRY_AUTH_FILE` names alone, or else docker's file, kaniko's, podman's and docker's old one. What is missing or not granted
+//! that `REGISTRY_AUTH_FILE` names alone, or else docker's file, kaniko's, podman's and docker's old one, mounted pull secrets among them. What is missing or not granted
 //! is passed over; what cannot be read as a configuration is an error, since going on without credentials would hide it.
 
 mod config;

@@ -43,7 +43,17 @@ fn find(source: &Source, config: &Config, registry: &str, repository: &str) -> R
     let own = config.helpers().find(|(key, _)| Key::parse(key).is_for(registry));
     let helped = match (own, config.store()) {
         // Whoever names a helper for a registry means it: without it, the build would go on as somebody else.
-        (Some((_, helper)), _) => ask(helper, registry)?,
+        // But for those whose work a provider of ours does.
+        (Some((_, helper)), _) => match ask(helper, registry) {
+            Err(error) if error.code == ErrorCode::NotFound && stands_in(helper, registry) => {
+                log::info(format!(
+                    "docker-credential-{helper}, which {} names, is not installed; its work is done without it",
+                    source.name()
+                ));
+                None
+            }
+            answer => answer?,
+        },
         (None, Some(store)) => match ask(store, registry) {
             Err(error) if matches!(error.code, ErrorCode::Denied | ErrorCode::NotFound) => {
                 log::debug(format!("the credential store {store} of {} is passed over: {}", source.name(), error.message));
@@ -57,6 +67,17 @@ fn find(source: &Source, config: &Config, registry: &str, repository: &str) -> R
         return Ok(Some(Found { credential, path: String::new() }));
     }
     login(source, config, registry, repository)
+}
+
+/// Whether the host comes with a provider that does what a helper does for a registry.
+fn stands_in(helper: &str, registry: &str) -> bool {
+    let below = |domains: &[&str]| domains.iter().any(|domain| registry == *domain || registry.ends_with(&format!(".{domain}")));
+    match helper {
+        "ecr-login" => registry == "public.ecr.aws" || registry.contains(".dkr.ecr.") || registry.contains(".dkr-ecr."),
+        "gcr" | "gcloud" => below(&["gcr.io", "pkg.dev"]),
+        "acr-env" => below(&["azurecr.io", "azurecr.cn", "azurecr.us"]),
+        _ => false,
+    }
 }
 
 fn ask(helper: &str, registry: &str) -> Result<Option<Credential>, Error> {

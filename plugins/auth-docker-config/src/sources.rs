@@ -9,16 +9,23 @@ const AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
 const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 const CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// The number of the user, which the host sets: podman's file is below it where there is no runtime directory.
+const USER: &str = "UID";
 
 /// The variables that are read.
-pub(crate) const VARIABLES: [&str; 5] = [AUTH_CONFIG, AUTH_FILE, DOCKER_CONFIG, RUNTIME_DIR, CONFIG_HOME];
+pub(crate) const VARIABLES: [&str; 6] = [AUTH_CONFIG, AUTH_FILE, DOCKER_CONFIG, RUNTIME_DIR, CONFIG_HOME, USER];
 
 /// The files that are read.
-pub(crate) const FILES: [&str; 8] = [
+pub(crate) const FILES: [&str; 13] = [
     "$REGISTRY_AUTH_FILE",
     "$DOCKER_CONFIG/config.json",
+    "$DOCKER_CONFIG/.dockerconfigjson",
+    "$DOCKER_CONFIG/.dockercfg",
     "~/.docker/config.json",
+    "~/.docker/.dockerconfigjson",
     "/kaniko/.docker/config.json",
+    "/kaniko/.docker/.dockerconfigjson",
+    "/run/containers",
     "$XDG_RUNTIME_DIR/containers/auth.json",
     "$XDG_CONFIG_HOME/containers/auth.json",
     "~/.config/containers/auth.json",
@@ -81,14 +88,18 @@ pub(crate) fn all() -> Result<Vec<Source>, Error> {
         sources.push(Source::File(path));
         return Ok(sources);
     }
-    let docker = match variable(DOCKER_CONFIG)? {
-        Some(directory) => below(&directory, "config.json"),
-        None => "~/.docker/config.json".to_owned(),
-    };
-    sources.push(Source::File(docker));
-    sources.push(Source::File("/kaniko/.docker/config.json".to_owned()));
+    let docker = variable(DOCKER_CONFIG)?;
+    for directory in [docker.as_deref().unwrap_or("~/.docker"), "/kaniko/.docker"] {
+        // The second is what a pull secret of Kubernetes mounts as, where nobody renames it.
+        sources.extend(["config.json", ".dockerconfigjson"].map(|name| Source::File(below(directory, name))));
+    }
+    if let Some(directory) = &docker {
+        sources.push(Source::OldFile(below(directory, ".dockercfg")));
+    }
     if let Some(directory) = variable(RUNTIME_DIR)? {
         sources.push(Source::File(below(&directory, "containers/auth.json")));
+    } else if let Some(user) = variable(USER)?.filter(|user| user.bytes().all(|byte| byte.is_ascii_digit())) {
+        sources.push(Source::File(format!("/run/containers/{user}/auth.json")));
     }
     let podman = match variable(CONFIG_HOME)? {
         Some(directory) => below(&directory, "containers/auth.json"),

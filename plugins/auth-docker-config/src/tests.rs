@@ -74,6 +74,37 @@ fn sources_come_in_order() {
 }
 
 #[test]
+fn mounted_pull_secrets_and_podmans_file_of_a_user() {
+    let file = |user| auths(&[("h", user)]);
+    let old = format!("{{\"h\":{}}}", auth("old"));
+    for (host, expected) in [
+        (fake::Host::new().file("/kaniko/.docker/.dockerconfigjson", file("mounted")), "mounted"),
+        (fake::Host::new().env("DOCKER_CONFIG", "/s").file("/s/.dockerconfigjson", file("secret")), "secret"),
+        (fake::Host::new().env("DOCKER_CONFIG", "/s").file("/s/.dockercfg", old), "old"),
+        (fake::Host::new().env("UID", "1000").file("/run/containers/1000/auth.json", file("podman")), "podman"),
+    ] {
+        let _host = host.install();
+        assert_eq!(ask("h", "a"), some(expected, "h"), "{expected}");
+    }
+    for host in [fake::Host::new().env("UID", "../1000"), fake::Host::new().env("UID", "1000").env("XDG_RUNTIME_DIR", "/run/user/1000")] {
+        let _host = host.file("/run/containers/../1000/auth.json", file("x")).file("/run/containers/1000/auth.json", file("x")).install();
+        assert_eq!(ask("h", "a"), None);
+    }
+}
+
+#[test]
+fn a_helper_whose_work_a_provider_does_need_not_be_installed() {
+    let ecr = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    let config = format!(r#"{{"credHelpers":{{"{ecr}":"ecr-login","gcr.io":"gcr","x.azurecr.io":"acr-env","h.example":"ecr-login"}}}}"#);
+    let host = fake::Host::new().file(DOCKER, config).install();
+    for registry in [ecr, "gcr.io", "x.azurecr.io"] {
+        assert_eq!(ask(registry, "a"), None, "{registry}");
+    }
+    assert!(host.messages()[0].contains("docker-credential-ecr-login"), "{:?}", host.messages());
+    assert_eq!(DockerConfig::authenticate(&target("h.example", "a")).unwrap_err().code, ErrorCode::NotFound);
+}
+
+#[test]
 fn docker_hub_goes_by_several_names() {
     for key in ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "https://registry-1.docker.io/v2/", "https://docker.io"] {
         let _host = fake::Host::new().file(DOCKER, auths(&[(key, "u")])).install();
