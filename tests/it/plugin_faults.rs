@@ -244,7 +244,8 @@ fn escapes() {
     let base = folder.0.display().to_string().replace('/', "!");
 
     let mut source = PluginSource::file(guest("escapes"));
-    source.grants = ["env=GRANTED".to_owned(), format!("file={}/open", folder.0.display()), "host=https://granted.example".to_owned()]
+    let host = "host=https://granted.example".to_owned();
+    source.grants = ["env=GRANTED".to_owned(), format!("file={}/open", folder.0.display()), host, "credential-helper=other".to_owned()]
         .map(|grant| grant.parse().unwrap())
         .into();
     source.environment = BTreeMap::from([("GRANTED".to_owned(), "given".to_owned())]);
@@ -281,6 +282,26 @@ fn escapes() {
 
     let unasked = refusal(&self::settings([PluginSource { grants: Vec::new(), ..PluginSource::file(folder.0.join("open/file")) }]));
     assert!(unasked.contains("not a WebAssembly component"), "{unasked}");
+}
+
+#[test]
+fn an_interface_of_which_nothing_is_granted_is_not_there() {
+    let mut settings = settings([PluginSource { grants: vec!["env=OTHER".parse().unwrap()], ..PluginSource::file(guest("escapes")) }]);
+    settings.limits.time = Duration::from_secs(5);
+    let set = PluginSet::load(&settings, Arc::new(Heard::default())).unwrap();
+    assert_eq!(set.infos()[0].summary, "asked early and was refused");
+    let asked = |what: &str| wait(ask(&set, what)).unwrap_err().message;
+    assert_eq!(asked("nothing/x"), "got nothing asked", "what is not called does no harm");
+    for (what, interface, line) in [
+        ("file/!granted", "`files`", "file=/granted"),
+        ("http/https:!!granted.example!", "`http`", "host=https://granted.example"),
+        ("helper/granted", "`credential-helper`", "credential-helper=granted"),
+    ] {
+        let message = asked(what);
+        assert!(message.contains(interface) && message.contains("nothing of that interface is granted"), "{what}: {message}");
+        assert!(message.contains(&format!("--grant {}:{line}`", guest("escapes").display())), "{what}: {message}");
+    }
+    assert!(asked("env/SECRET").contains("Denied"), "one is granted: the others are refused one by one");
 }
 
 #[test]

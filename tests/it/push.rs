@@ -39,6 +39,16 @@ fn with_a_password_from_the_home() {
 }
 
 #[test]
+fn with_a_password_from_the_file_that_a_variable_names() {
+    let env = env();
+    let registry = Registry::guarded();
+    write(&env.path("auth.json"), docker_config(&registry, BASIC));
+    let destination = registry.fresh();
+    env.build(SMALL).push_to(&destination).variable("REGISTRY_AUTH_FILE", env.path("auth.json")).succeed();
+    assert!(registry.manifest(&destination).is_some());
+}
+
+#[test]
 fn with_a_password_from_a_variable() {
     let env = env();
     let registry = Registry::guarded();

@@ -13,6 +13,7 @@ use super::limits::{Exceeded, Limits};
 use super::shape::Import;
 use super::state::{Ambient, State, Who};
 use super::text::{one_line, redact};
+use super::v0_1::UNLINKED;
 use super::v0_1::wit::types::{Description, Want};
 use crate::progress::Level;
 
@@ -124,7 +125,10 @@ fn failure(error: &wasmtime::Error, call: &'static str, state: &State, limits: &
         // A panic leaves its message in the log, and ends in `unreachable`.
         (Some(Trap::UnreachableCodeReached), Some(last)) if last.contains("panicked") => redact(last, &state.secrets),
         (Some(Trap::UnreachableCodeReached), _) => "it gave up (`unreachable`)".to_owned(),
-        _ => redact(&cause, &state.secrets),
+        _ => match cause.strip_prefix(UNLINKED.0).and_then(|rest| rest.strip_suffix(UNLINKED.1)) {
+            Some(function) if function.starts_with("layerwright:plugin/") => ungranted(function, state),
+            _ => redact(&cause, &state.secrets),
+        },
     };
     let mut reason = one_line(&reason, 1024);
     if let Some(denied) = &state.denied {
@@ -132,6 +136,23 @@ fn failure(error: &wasmtime::Error, call: &'static str, state: &State, limits: &
         reason.push_str(denied);
     }
     PluginError::Trap { plugin, call, reason }
+}
+
+/// What a call of an interface says of which nothing is granted: the lines that would grant what the plugin says that it wants of it.
+fn ungranted(function: &str, state: &State) -> String {
+    let interface = function.trim_start_matches("layerwright:plugin/").split(['@', '#']).next().unwrap_or_default();
+    let (kind, example) = match interface {
+        "env" => ("env=", "env=NAME"),
+        "files" => ("file=", "file=PATH"),
+        "http" => ("host=", "host=https://HOST"),
+        _ => ("credential-helper=", "credential-helper=NAME"),
+    };
+    let mut wanted: Vec<&str> = state.who.wants.iter().map(String::as_str).filter(|want| want.starts_with(kind)).take(8).collect();
+    if wanted.is_empty() {
+        wanted.push(example);
+    }
+    let lines = wanted.iter().map(|want| format!("`--grant {}`", state.who.line(want))).collect::<Vec<_>>().join(", ");
+    format!("it calls `{interface}`, and nothing of that interface is granted; to allow it, add {lines}")
 }
 
 impl Plugin {
@@ -184,6 +205,7 @@ impl Plugin {
             name,
             origin: source.origin.to_string(),
             grants: named.collect(),
+            wants: info.wants.clone(),
             environment: source.environment.clone(),
             ambient: Arc::clone(&ambient),
         });

@@ -193,11 +193,20 @@ impl Ready {
         let limits = &settings.limits;
         let loaded = load::load(&source.origin, runtime.engine(), cache, limits.file, &*ambient.reporter)?;
         let unusable = |error: wasmtime::Error| PluginError::Unusable { plugin: loaded.origin.clone(), reason: format!("{error:#}") };
-        let linked = v0_1::link(&loaded.component, &loaded.shape).map_err(unusable)?;
+        // While it says what it is, every interface is there and refuses; afterwards those alone of which something is granted. What comes
+        // with the program goes on without what is missing.
+        let whole = v0_1::link(&loaded.component, &loaded.shape, |_| true).map_err(unusable)?;
+        let standard = matches!(source.origin, PluginOrigin::Standard(_));
+        let granted = |import: Import| standard || import.is_granted(&source.grants);
+        let linked = match loaded.shape.imports.iter().all(|import| granted(*import)) {
+            true => whole.clone(),
+            false => v0_1::link(&loaded.component, &loaded.shape, granted).map_err(unusable)?,
+        };
         let stranger = Arc::new(Who {
             name: loaded.origin.clone(),
             origin: loaded.origin.clone(),
             grants: Vec::new(),
+            wants: Vec::new(),
             environment: BTreeMap::new(),
             ambient: Arc::clone(ambient),
         });
@@ -218,13 +227,15 @@ impl Ready {
             }
             World::AuthProvider => {
                 let guest = v0_1::auth_provider::AuthProviderPre::new(linked).map_err(unusable)?;
-                let about = describing(&mut |store| guest.instantiate(&mut *store)?.layerwright_plugin_auth().call_describe(&mut *store))?;
+                let asked = v0_1::auth_provider::AuthProviderPre::new(whole).map_err(unusable)?;
+                let about = describing(&mut |store| asked.instantiate(&mut *store)?.layerwright_plugin_auth().call_describe(&mut *store))?;
                 Ok(Self::Provider(AuthPlugin::new(introduce(about)?, guest)))
             }
             World::MirrorResolver => {
                 let guest = v0_1::mirror_resolver::MirrorResolverPre::new(linked).map_err(unusable)?;
+                let asked = v0_1::mirror_resolver::MirrorResolverPre::new(whole).map_err(unusable)?;
                 let about =
-                    describing(&mut |store| guest.instantiate(&mut *store)?.layerwright_plugin_mirror().call_describe(&mut *store))?;
+                    describing(&mut |store| asked.instantiate(&mut *store)?.layerwright_plugin_mirror().call_describe(&mut *store))?;
                 Ok(Self::Resolver(MirrorPlugin::new(introduce(about)?, guest)))
             }
         }

@@ -30,6 +30,8 @@ pub(super) struct Who {
     /// A standard plugin's name or a file: what a grant is written for.
     pub(super) origin: String,
     pub(super) grants: Vec<Grant>,
+    /// What it says that it wants, written as grants.
+    pub(super) wants: Vec<String>,
     /// Values of variables for this plugin alone.
     pub(super) environment: BTreeMap<String, String>,
     pub(super) ambient: Arc<Ambient>,

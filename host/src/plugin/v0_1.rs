@@ -76,13 +76,16 @@ pub(super) mod mirror_resolver {
 
 pub(super) use imports::layerwright::plugin as wit;
 
-/// Links a component to the interfaces that it imports, and to no others. Where nothing of an interface is granted, its functions are there and
-/// refuse: a provider that can ask credential helpers works without any, and the refusal names the grant that is missing.
+/// What the error of a function says that is not linked, before and after its name.
+pub(super) const UNLINKED: (&str, &str) = ("unknown import: `", "` has not been defined");
+
+/// Links a component to those interfaces that it imports and is `granted` something of, and to no others: a call of another one traps.
 ///
-/// What it imports of WASI, since its toolchain knows no better, is there and traps when it is called: a plugin has no such authority.
-pub(super) fn link(component: &Component, shape: &Shape) -> wasmtime::Result<InstancePre<State>> {
+/// So does what it imports of WASI, since its toolchain knows no better: a plugin has no such authority.
+pub(super) fn link(component: &Component, shape: &Shape, granted: impl Fn(Import) -> bool) -> wasmtime::Result<InstancePre<State>> {
     let mut linker = Linker::<State>::new(component.engine());
-    for import in &shape.imports {
+    let linked: Vec<Import> = shape.imports.iter().copied().filter(|import| granted(*import)).collect();
+    for import in &linked {
         let linker = &mut linker;
         match import {
             Import::Types => wit::types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?,
@@ -96,7 +99,7 @@ pub(super) fn link(component: &Component, shape: &Shape) -> wasmtime::Result<Ins
             Import::CredentialHelper => wit::credential_helper::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?,
         }
     }
-    if !shape.wasi.is_empty() {
+    if !shape.wasi.is_empty() || linked.len() < shape.imports.len() {
         linker.define_unknown_imports_as_traps(component)?;
     }
     linker.instantiate_pre(component)
