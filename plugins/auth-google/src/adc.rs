@@ -53,7 +53,7 @@ enum Adc {
         #[serde(default)]
         token_uri: Option<String>,
     },
-    ExternalAccount(External),
+    ExternalAccount(Box<External>),
     ImpersonatedServiceAccount {
         service_account_impersonation_url: String,
         source_credentials: Box<Adc>,
@@ -122,7 +122,7 @@ fn of(adc: &Adc, path: &str) -> Result<Token, Error> {
             ];
             let uri = token_uri.as_deref().unwrap_or(TOKENS);
             token::fetch(&Request::new("POST", uri).form(form), "gcloud's login")
-                .map_err(|error| error.hint("run `gcloud auth application-default login` again"))
+                .map_err(|error| token::hinted(error, "run `gcloud auth application-default login` again"))
         }
         Adc::ExternalAccount(external) => external.token(path),
         Adc::ImpersonatedServiceAccount { service_account_impersonation_url, source_credentials, delegates } => {

@@ -77,9 +77,8 @@ impl External {
             let basic = STANDARD.encode(format!("{}:{}", http::encode(id), http::encode(secret)));
             request = request.header("authorization", format!("Basic {basic}"));
         }
-        let token = token::fetch(&request, "Google's token exchange").map_err(|error| {
-            if error.hint.is_some() { error } else { error.hint("check the pool's attribute conditions and the token's audience") }
-        })?;
+        let token = token::fetch(&request, "Google's token exchange")
+            .map_err(|error| token::hinted(error, "check the pool's attribute conditions and the token's audience"))?;
         match &self.service_account_impersonation_url {
             Some(url) => impersonate(url, &token, &[]),
             None => Ok(token),

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::DecodePrivateKey as _;
@@ -22,14 +22,14 @@ pub(crate) fn sign(header: &str, claims: &str, pem: &str) -> Result<String, NoKe
 }
 
 /// Reads a key of PKCS #8 or PKCS #1 (RFC 7468).
-fn key(pem: &str) -> Result<RsaPrivateKey, NoKey> {
+fn key(pem: &str) -> Result<PrivateKey, NoKey> {
     let der = |label: &str| {
         let (_, rest) = pem.split_once(&format!("-----BEGIN {label}-----"))?;
         let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
         STANDARD.decode(body.split_whitespace().collect::<String>()).ok()
     };
-    let pkcs8 = der("PRIVATE KEY").and_then(|der| RsaPrivateKey::from_pkcs8_der(&der).ok());
-    let key = pkcs8.or_else(|| der("RSA PRIVATE KEY").and_then(|der| RsaPrivateKey::from_pkcs1_der(&der).ok()));
+    let pkcs8 = der("PRIVATE KEY").and_then(|der| PrivateKey::from_pkcs8_der(&der).ok());
+    let key = pkcs8.or_else(|| der("RSA PRIVATE KEY").and_then(|der| PrivateKey::from_pkcs1_der(&der).ok()));
     key.ok_or(NoKey)
 }
 
@@ -54,12 +54,12 @@ pub(crate) mod tests {
         rfc_key().to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
     }
 
-    fn rfc_key() -> RsaPrivateKey {
+    fn rfc_key() -> PrivateKey {
         let [n, e, d, p, q] = KEY.map(|text| {
             let bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
             BoxedUint::from_be_slice_vartime(&bytes)
         });
-        RsaPrivateKey::from_components(n, e, d, vec![p, q]).unwrap()
+        PrivateKey::from_components(n, e, d, vec![p, q]).unwrap()
     }
 
     /// RFC 7515, A.2.1: what is signed and what comes of it. The claims have line ends of their own.

@@ -216,6 +216,14 @@ fn files_that_cannot_be_used_say_why_and_nothing_of_their_content() {
 }
 
 #[test]
+fn the_grant_that_is_missing_is_named() {
+    let file = r#"{"type":"authorized_user","client_id":"i","client_secret":"s","refresh_token":"r","token_uri":"http://127.0.0.1/"}"#;
+    let host = fake::Host::new().http(|_| Err(Error::denied("not allowed to send requests").hint("add `--grant x`")));
+    let _host = with_file(host, file).install();
+    assert_eq!(ask(REGISTRY).unwrap_err().hint.as_deref(), Some("add `--grant x`"));
+}
+
+#[test]
 fn refusals_are_passed_on() {
     let refused = r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
     let host = fake::Host::new().now(NOW).http(move |_| Ok(response(400, refused)));

@@ -28,6 +28,11 @@ pub(crate) fn about(what: &str, error: Error) -> Error {
     Error { message: format!("{what}: {}", error.message), ..error }
 }
 
+/// Says what to do, unless the error says so itself: a refusal of the host's names the grant to add.
+pub(crate) fn hinted(error: Error, hint: &str) -> Error {
+    if error.hint.is_some() { error } else { error.hint(hint) }
+}
+
 /// Reads an answer.
 pub(crate) fn read(response: &Response, what: &str) -> Result<Token, Error> {
     if !response.is_success() {
