@@ -57,10 +57,19 @@ pub struct Exec {
     pub mounts: Vec<Mount>,
     pub network: Network,
     pub privileged: bool,
+    pub devices: Vec<Device>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+/// A device of the machine, named as in the Container Device Interface.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Device {
+    pub name: String,
+    pub required: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize)]
 pub enum Network {
+    #[default]
     Default,
     None,
     Host,

@@ -413,7 +413,7 @@ fn files_that_are_there_are_mounted_over() {
     let root = root.mounted();
     let (status, out, _) = run(&root.spec("head -n 1 /etc/hosts; cat /run/resolve/stub.conf")).unwrap();
     let ours = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    assert_eq!(out, format!("127.0.0.1\tlocalhost layerwright\n{ours}"));
+    assert_eq!(out, format!("127.0.0.1\tlocalhost buildkitsandbox\n{ours}"));
     assert_eq!(status.touched, [Path::new("/")]);
     assert_eq!(root.changed(), Vec::<String>::new());
 }
@@ -463,7 +463,7 @@ fn links_out_of_the_image_stay_inside() {
     let mut spec = root.spec("cat /etc/hosts | head -n 1; cat /abs/deep/secret; ls /abs");
     spec.mounts = vec![at("/abs/deep/secret", secret("hush\n", 0, 0, 0o400))];
     let (_, out, err) = run(&spec).unwrap();
-    assert_eq!(out, "127.0.0.1\tlocalhost layerwright\nhush\ndeep\nhosts\nresolv.conf\n", "{err}");
+    assert_eq!(out, "127.0.0.1\tlocalhost buildkitsandbox\nhush\ndeep\nhosts\nresolv.conf\n", "{err}");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     // `/tmp` is the only directory of the path that the image has, wherever the tests keep their files.
     let left = root.changed();

@@ -2,8 +2,10 @@
 //!
 //! Knows no plugin, no flag and no registry protocol: it is handed a [`Deps`] of seams.
 
+mod caches;
 mod checks;
 mod configure;
+mod device;
 /// Why builds fail, and where.
 pub mod error;
 mod exec;
@@ -13,7 +15,9 @@ pub mod handler;
 pub mod images;
 mod inputs;
 mod lowering;
+mod mask;
 mod mounts;
+mod needs;
 mod outline;
 mod plan;
 mod report;
@@ -21,6 +25,8 @@ mod scope;
 /// What to build.
 pub mod settings;
 mod source;
+/// SSH agents for processes.
+pub mod ssh;
 mod stage;
 mod stages;
 mod unpacked;

@@ -1,8 +1,11 @@
 use std::path::PathBuf;
 
+use super::ssh::SshSource;
 use crate::context::Location;
 use crate::layer::Compression;
 use crate::oci::Platform;
+use crate::operation::Network;
+use crate::sandbox::{GroupLimits, ProcessLimit};
 
 /// What to build, read from the command line once.
 #[derive(Clone, Debug)]
@@ -19,12 +22,8 @@ pub struct BuildSettings {
     pub labels: Vec<(String, String)>,
     /// Sources that replace a stage or an image of the name.
     pub build_contexts: Vec<BuildContextFlag>,
-    /// Secrets that a RUN may mount.
-    pub secrets: Vec<SecretSource>,
-    /// Names and addresses for /etc/hosts of a RUN.
-    pub extra_hosts: Vec<(String, String)>,
-    /// Size of /dev/shm of a RUN, in bytes; the sandbox's default where none is given.
-    pub shm_size: Option<u64>,
+    /// What a RUN is given and allowed.
+    pub run: RunSettings,
     /// Where a RUN runs.
     pub isolation: Isolation,
     /// How new layers are compressed.
@@ -43,9 +42,7 @@ impl BuildSettings {
             build_args: Vec::new(),
             labels: Vec::new(),
             build_contexts: Vec::new(),
-            secrets: Vec::new(),
-            extra_hosts: Vec::new(),
-            shm_size: None,
+            run: RunSettings::default(),
             isolation: Isolation::Auto,
             compression: Compression::GZIP,
             source_date_epoch: None,
@@ -129,6 +126,48 @@ impl BuildSettings {
         };
         found(true).or_else(|| found(false)).map(|context| &context.source)
     }
+}
+
+/// What processes are given and allowed.
+#[derive(Clone, Debug, Default)]
+pub struct RunSettings {
+    /// Secrets that they may mount.
+    pub secrets: Vec<SecretSource>,
+    /// SSH agents that they may mount.
+    pub ssh: Vec<SshSource>,
+    /// What they may ask for beyond the sandbox.
+    pub entitlements: Entitlements,
+    /// Their network where they do not say.
+    pub network: Network,
+    /// The name of their machine; the sandbox's default where none is given.
+    pub hostname: Option<String>,
+    /// Names and addresses for their /etc/hosts.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Size of their /dev/shm, in bytes; the sandbox's default where none is given.
+    pub shm_size: Option<u64>,
+    /// Limits of each of them.
+    pub process_limits: Vec<ProcessLimit>,
+    /// Limits of all of a step together.
+    pub group_limits: GroupLimits,
+    /// Where the devices of the machine are described, the most important directory last.
+    pub cdi_directories: Vec<PathBuf>,
+    /// Nothing that an earlier build left is used where an instruction could have made it anew.
+    pub no_cache: bool,
+    /// How much of a step's output is shown, in bytes; none for all of it.
+    pub log_limit: Option<u64>,
+}
+
+/// What processes may ask for beyond the sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// The network of the machine.
+    pub network_host: bool,
+    /// All capabilities and no filters.
+    pub security_insecure: bool,
+    /// Every device of the machine.
+    pub all_devices: bool,
+    /// Devices of the machine by name; a kind stands for all of it.
+    pub devices: Vec<String>,
 }
 
 /// A secret and its value. The value is in no output of the type.

@@ -6,9 +6,13 @@ use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use tokio::sync::OnceCell;
 use tokio::task::{JoinSet, block_in_place};
 
+use super::Deps;
+use super::caches::Caches;
 use super::error::{BuildError, Failure};
 use super::lowering::{Lowering, NotLowered, Step, Task};
+use super::mask::Mask;
 use super::mounts;
+use super::needs;
 use super::plan::{PlannedBase, Planner, StagePlan};
 use super::settings::BuildSettings;
 use super::source::{LiveLook, PlannedSource, SourceFiles};
@@ -76,6 +80,10 @@ pub struct Shared {
     blobs: Mutex<BTreeMap<Digest, Arc<OnceCell<()>>>>,
     images: Mutex<BTreeMap<String, Layered>>,
     now: String,
+    /// What must not be shown.
+    pub mask: Mask,
+    /// Directories that outlive the build.
+    pub caches: Caches,
 }
 
 /// Builds the target and all that it needs, side by side where nothing forbids it.
@@ -83,12 +91,27 @@ pub struct Shared {
 /// # Errors
 /// The first failure, when every other stage has been stopped.
 pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Result<Image, BuildError> {
+    // Before anything is pulled or run: what is missing is missing at the end as well.
+    for step in planner.plans().iter().flat_map(|plan| &plan.steps) {
+        needs::check(step, &settings.run).map_err(|failure| failure.at(&deps.dockerfile, &step.span))?;
+    }
     let cancel = Cancel::new().map_err(|e| BuildError::because("failed to start", e))?;
     let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
     let now = now(settings.source_date_epoch)?;
     let cancelled = cancel.clone();
-    let shared =
-        Arc::new(Shared { planner, settings, deps, cancel: cancelled, outcomes, blobs: Mutex::default(), images: Mutex::default(), now });
+    let mask = Mask::new(settings.run.secrets.iter().map(|secret| &*secret.value));
+    let shared = Arc::new(Shared {
+        planner,
+        settings,
+        deps,
+        cancel: cancelled,
+        outcomes,
+        blobs: Mutex::default(),
+        images: Mutex::default(),
+        now,
+        mask,
+        caches: Caches::default(),
+    });
     // A build that is given up must not leave a command running.
     let _guard = CancelOnDrop(cancel.clone());
     let mut stages = JoinSet::new();
@@ -379,6 +402,7 @@ impl Work<'_> {
                     return Err(self.at(Failure::new("the instruction looks at files that are never there"), &instruction.span));
                 }
             };
+            needs::check(&step, &shared.settings.run).map_err(|failure| self.at(failure, &step.span))?;
             shared.planner.add_sources(self.index, &step, &mut sources).await?;
             self.step(&step, &sources).await?;
         }
@@ -405,7 +429,8 @@ impl Work<'_> {
         self.done += 1;
         let name = format!("[{}{}/{}]", self.label, self.done, self.total);
         let reporter = &self.shared.deps.reporter;
-        reporter.event(Event::StepStarted { step: name.clone(), text: step.text.lines().next().unwrap_or_default().to_owned() });
+        reporter
+            .event(Event::StepStarted { step: name.clone(), text: self.shared.mask.text(step.text.lines().next().unwrap_or_default()) });
         let started = Instant::now();
         let mut tasks = Vec::new();
         for task in &step.tasks {
@@ -459,7 +484,7 @@ impl Work<'_> {
                 let why = shared.deps.executor.as_ref().err().cloned().unwrap_or_default();
                 return Err(Failure::new(format!("a command cannot be run here: {why}")).hint(exec::WHERE_COMMANDS_RUN));
             };
-            let mounts = mounts::prepare(task, exec, sources, &shared.settings, &shared.deps)?;
+            let mounts = mounts::prepare(task, exec, sources, shared)?;
             let files = files.get_mut().unwrap_or_else(PoisonError::into_inner);
             let root = files.merged()?.to_owned();
             exec::make_working_dir(crate::fs::Root::open(&root)?, task, exec)?;

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::run::RunArguments;
+
 /// The command line as it is written.
 #[derive(Debug, Parser)]
 #[command(
@@ -200,15 +202,9 @@ pub struct BuildArguments {
     /// Platform to build for
     #[arg(long = "custom-platform", alias = "customPlatform", alias = "platform", value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
-    /// Secret for RUN --mount=type=secret
-    #[arg(long = "secret", value_name = "id=ID[,src=FILE][,env=NAME]")]
-    pub secrets: Vec<String>,
-    /// Host name for RUN
-    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
-    pub add_hosts: Vec<String>,
-    /// Size of /dev/shm in RUN, for instance 64m
-    #[arg(long, value_name = "SIZE")]
-    pub shm_size: Option<String>,
+    /// What RUN is given and allowed.
+    #[command(flatten)]
+    pub run: RunArguments,
 
     /// What to do with the Dockerfile
     #[arg(long, value_enum, default_value = "build", value_name = "CALL")]

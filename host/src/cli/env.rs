@@ -29,6 +29,11 @@ pub const LAYERWRIGHT_ALLOW_PRIVATE_HOSTS: &str = "LAYERWRIGHT_ALLOW_PRIVATE_HOS
 /// How a context of the form `git://host/path` is pulled: https, http or git.
 pub const GIT_PULL_METHOD: &str = "GIT_PULL_METHOD";
 
+/// How much of a step's output is shown, in bytes; -1 for all of it.
+pub const BUILDKIT_STEP_LOG_MAX_SIZE: &str = "BUILDKIT_STEP_LOG_MAX_SIZE";
+/// The user's SSH agent.
+pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
+
 /// Set where output is to have no colours.
 pub const NO_COLOR: &str = "NO_COLOR";
 

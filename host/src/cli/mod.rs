@@ -13,6 +13,7 @@ mod isolation;
 mod plugins;
 mod question;
 mod report;
+mod run;
 mod settings;
 
 use std::ffi::OsString;

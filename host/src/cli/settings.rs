@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::args::{BuildArguments, CompressionKind, Isolation as IsolationFlag};
 use super::contexts::build_context;
 use super::env;
+use super::run::{run_settings, size};
 use crate::build::settings::{BuildSettings, Isolation, SecretSource};
 use crate::export::Outputs;
 use crate::fetch::{Credentials, FetchSettings};
@@ -27,9 +27,6 @@ pub(super) fn usage(flag: &'static str, why: impl std::fmt::Display) -> UsageErr
     UsageError { flag, why: why.to_string() }
 }
 
-/// Largest secret, in bytes.
-const SECRET_LIMIT: u64 = 500 * 1024;
-
 /// What to build, from the flags and the environment.
 ///
 /// # Errors
@@ -51,13 +48,7 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
         build_args: args.build_args.iter().filter_map(|text| build_arg(text)).collect(),
         labels: args.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?,
         build_contexts: args.build_contexts.iter().map(|text| build_context(text)).collect::<Result<_, _>>()?,
-        secrets: args.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?,
-        extra_hosts: args.add_hosts.iter().map(|text| extra_host(text)).collect::<Result<_, _>>()?,
-        shm_size: args
-            .shm_size
-            .as_deref()
-            .map(|text| size(text).ok_or_else(|| usage("shm-size", format!("{text:?} is no size; want for instance 64m"))))
-            .transpose()?,
+        run: run_settings(&args.run)?,
         isolation: match args.isolation {
             IsolationFlag::Auto => Isolation::Auto,
             IsolationFlag::Overlay => Isolation::Overlay,
@@ -186,113 +177,5 @@ pub(super) fn pair(flag: &'static str, text: &str) -> Result<(String, String), U
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(usage(flag, format!("{text:?} is not NAME=VALUE"))),
-    }
-}
-
-/// `id=ID[,src=FILE][,env=NAME][,type=file|env]`; without a source, the variable of that name, else the file.
-fn secret(text: &str) -> Result<SecretSource, UsageError> {
-    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
-    for field in text.split(',') {
-        match field.split_once('=') {
-            Some(("id", value)) => id = Some(value.to_owned()),
-            Some(("src" | "source", value)) => file = Some(value.to_owned()),
-            Some(("env", value)) => variable = Some(value.to_owned()),
-            Some(("type", value @ ("file" | "env"))) => kind = Some(value.to_owned()),
-            _ => {
-                return Err(usage(
-                    "secret",
-                    format!("unknown field {:?}; want id, src, env or type", field.split('=').next().unwrap_or_default()),
-                ));
-            }
-        }
-    }
-    let id = id.or_else(|| file.as_deref().and_then(|f| f.rsplit('/').next()).map(str::to_owned)).filter(|id| !id.is_empty());
-    let id = id.ok_or_else(|| usage("secret", "id is missing"))?;
-    if kind.as_deref() == Some("env") && variable.is_none() {
-        variable = file.take();
-    }
-    if file.is_none() && variable.is_none() {
-        match std::env::var_os(&id) {
-            Some(_) if kind.as_deref() != Some("file") => variable = Some(id.clone()),
-            _ => file = Some(id.clone()),
-        }
-    }
-    let value = match (file, variable) {
-        (Some(path), _) => {
-            let length = std::fs::metadata(&path).map_err(|e| usage("secret", format!("{id}: cannot read {path}: {e}")))?.len();
-            if length > SECRET_LIMIT {
-                return Err(usage("secret", format!("{id}: {path} is larger than 500 KiB")));
-            }
-            std::fs::read(&path).map_err(|e| usage("secret", format!("{id}: cannot read {path}: {e}")))?
-        }
-        (None, Some(name)) => {
-            use std::os::unix::ffi::OsStringExt;
-            std::env::var_os(&name).ok_or_else(|| usage("secret", format!("{id}: the environment has no {name}")))?.into_vec()
-        }
-        (None, None) => Vec::new(),
-    };
-    Ok(SecretSource { id, value: Arc::from(value) })
-}
-
-fn extra_host(text: &str) -> Result<(String, String), UsageError> {
-    let split = text.split_once('=').or_else(|| text.split_once(':'));
-    match split {
-        Some((name, address)) => {
-            let bare = address.trim_start_matches('[').trim_end_matches(']');
-            bare.parse::<std::net::IpAddr>().map_err(|_| usage("add-host", format!("{address:?} is no IP address")))?;
-            if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
-                return Err(usage("add-host", format!("{name:?} is no host name")));
-            }
-            Ok((name.to_owned(), bare.to_owned()))
-        }
-        None => Err(usage("add-host", format!("{text:?} is not NAME:ADDRESS"))),
-    }
-}
-
-/// `64m`, `1g`, `65536`.
-fn size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &lower[digits.len()..] {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        for (text, bytes) in [
-            ("64m", Some(64 << 20)),
-            ("1G", Some(1 << 30)),
-            ("5", Some(5)),
-            ("x", None),
-            ("", None),
-            ("99999999999999999999", None),
-            ("18446744073709551615k", None),
-        ] {
-            assert_eq!(size(text), bytes, "{text}");
-        }
-    }
-
-    #[test]
-    fn hosts() {
-        assert!(extra_host("a:1.2.3.4").is_ok());
-        assert!(extra_host("a=::1").is_ok());
-        assert!(extra_host("a:b").is_err());
-        assert!(extra_host("a b:1.2.3.4").is_err());
-    }
-
-    #[test]
-    fn a_secret_does_not_show_its_value() {
-        let secret = SecretSource { id: "x".to_owned(), value: Arc::from(b"hidden".as_slice()) };
-        assert!(!format!("{secret:?}").contains("hidden"));
     }
 }

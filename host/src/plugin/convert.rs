@@ -233,6 +233,9 @@ fn exec(exec: op::Exec) -> Checked<host::Exec> {
             op::Network::Host => host::Network::Host,
         },
         privileged: exec.privileged,
+        devices: list("devices", exec.devices, MOST_ITEMS, |device| {
+            Ok(host::Device { name: named("a device's name", device.name)?, required: device.required })
+        })?,
     })
 }
 

@@ -251,6 +251,9 @@ pub(super) fn give_up(spec: &RunSpec, identity: &Identity, stdin: OwnedFd, filte
     let cwd = if spec.cwd.is_empty() { "/" } else { spec.cwd.as_str() };
     rustix::process::chdir(cwd).doing(|| format!("enter the working directory {cwd}"))?;
 
+    for limit in &spec.process_limits {
+        limit.set().doing(|| format!("set the limit {}", limit.name))?;
+    }
     if spec.no_new_privs {
         rustix::thread::set_no_new_privs(true).doing(rights)?;
     }
@@ -261,7 +264,7 @@ pub(super) fn give_up(spec: &RunSpec, identity: &Identity, stdin: OwnedFd, filte
         // The last thing that needs CAP_SYS_ADMIN; what follows is in the profile.
         sys::filter_system_calls(filter).doing(|| "install the system call filter".to_owned())?;
     }
-    let groups: Vec<_> = identity.groups.iter().map(|group| rustix::fs::Gid::from_raw(*group)).collect();
+    let groups: Vec<_> = identity.groups.iter().chain(&spec.additional_gids).map(|group| rustix::fs::Gid::from_raw(*group)).collect();
     let (uid, gid) = (rustix::fs::Uid::from_raw(identity.uid), rustix::fs::Gid::from_raw(identity.gid));
     match rustix::thread::set_thread_groups(&groups) {
         // With a single id there is no other group that could be left or entered.

@@ -8,8 +8,7 @@
 //!
 //! Without privileges the builder first moves into a user namespace ([`enter_user_namespace`]) and is root there.
 //!
-//! What is deliberately absent: resource limits, AppArmor and SELinux labels. Nothing here prints or
-//! reads the environment.
+//! What is deliberately absent: AppArmor and SELinux labels. Nothing here prints or reads the environment.
 
 mod bare;
 mod beneath;
@@ -18,6 +17,7 @@ mod capabilities;
 mod enter;
 mod error;
 mod init;
+mod limits;
 mod mounts;
 mod namespaces;
 mod output;
@@ -35,6 +35,7 @@ pub use capabilities::DEFAULT_CAPABILITIES;
 pub use enter::{Ids, Mapped, enter_private_mount_namespace, enter_user_namespace, rehearse};
 pub use error::SandboxError;
 pub use init::init_main;
+pub use limits::{GroupLimits, ProcessLimit};
 pub use mounts::{hosts, resolv_conf};
 pub use namespaces::Namespaces;
 pub use output::Stream;

@@ -9,7 +9,8 @@
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat, statfs, symlinkat};
 use rustix::io::Errno;
@@ -72,9 +73,7 @@ impl<'a> Assembly<'a> {
         self.stage(&mounts)?;
         self.generated("resolv.conf", RESOLV_CONF)?;
         self.generated("hosts", "/etc/hosts")?;
-        if !self.spec.privileged {
-            self.mask()?;
-        }
+        if self.spec.privileged { self.machine() } else { self.mask() }?;
         for (number, mount) in mounts.into_iter().enumerate() {
             self.requested(number, mount).map_err(|failure| failure.about(&format!("mount {}", mount.target)))?;
         }
@@ -244,6 +243,26 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
+    /// The devices of the builder's that a privileged step works with, as far as there are any.
+    fn machine(&mut self) -> Result<(), Failure> {
+        let loops = (0..8).map(|number| format!("/dev/loop{number}"));
+        let paths = ["/dev/fuse", "/dev/net/tun", "/dev/kvm", "/dev/loop-control"].map(str::to_owned).into_iter().chain(loops);
+        for path in paths.filter(|path| Path::new(path).exists()) {
+            self.one_device(Path::new(&path), &path).map_err(|failure| failure.about(&format!("mount {path}")))?;
+        }
+        Ok(())
+    }
+
+    fn one_device(&mut self, source: &Path, target: &str) -> Result<(), Failure> {
+        let handle = open_plain(source).doing(|| format!("open {}", source.display()))?;
+        let kind = rustix::fs::fstat(&handle).map(|stat| FileType::from_raw_mode(stat.st_mode)).doing(|| format!("look at {target}"))?;
+        if !matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+            return Err(Failure::setup(format!("{} is no device", source.display())));
+        }
+        let place = self.target(target, Missing::File)?;
+        mount_bind(Place::from(handle).path(), place.path()).doing(|| "bind".to_owned())
+    }
+
     fn requested(&mut self, number: usize, mount: &SandboxMount) -> Result<(), Failure> {
         let target = mount.target.as_str();
         if !target.starts_with('/') || target.split('/').all(|name| name.is_empty() || name == ".") {
@@ -263,9 +282,9 @@ impl<'a> Assembly<'a> {
                 rustix::mount::mount("tmpfs", place.path(), "tmpfs", flags, data.as_c_str())
                     .doing(|| "make a file system in memory".to_owned())
             }
+            MountKind::Device { source } => self.one_device(source, target),
             MountKind::Bind { source, readonly } => {
-                let handle =
-                    openat(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(|| format!("open {}", source.display()))?;
+                let handle = open_plain(source).doing(|| format!("open {}", source.display()))?;
                 let source = Place::from(handle);
                 let missing = if source.is_directory() { Missing::Directory } else { Missing::File };
                 let place = self.target(target, missing)?;
@@ -308,6 +327,24 @@ struct Refuse {
     devices: bool,
     /// Also the mounts below it.
     recursive: bool,
+}
+
+/// Opens a file of the builder's by a path without links: what another step put in the way of one in the meantime, in a
+/// directory that both can write to, leads nowhere.
+fn open_plain(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut here = openat(CWD, "/", flags, Mode::empty())?;
+    for part in path.components() {
+        match part {
+            Component::RootDir | Component::CurDir => continue,
+            Component::Normal(name) => here = openat(&here, name, flags, Mode::empty())?,
+            Component::ParentDir | Component::Prefix(_) => return Err(Errno::INVAL.into()),
+        }
+        if FileType::from_raw_mode(rustix::fs::fstat(&here)?.st_mode) == FileType::Symlink {
+            return Err(Errno::LOOP.into());
+        }
+    }
+    Ok(here)
 }
 
 fn restrict(place: &str, refuse: Refuse) -> io::Result<()> {

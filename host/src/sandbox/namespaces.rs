@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use super::cancel::Cancel;
 use super::error::SandboxError;
 use super::init::Order;
+use super::limits::Group;
 use super::output::{Lines, Stream};
 use super::report::{self, Failure, Report};
 use super::spec::RunSpec;
@@ -108,6 +109,7 @@ struct Step {
     killed: bool,
     /// There is no process 1: the starter stays, and ends what the command leaves behind.
     bare: bool,
+    _group: Group,
 }
 
 impl Step {
@@ -122,7 +124,13 @@ impl Step {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(SandboxError::io("start the sandbox's init"))?;
-        let sent = report::send(&mut control, order);
+        let group = Group::enter(&order.spec.group_limits, starter.id());
+        let sent = match &group {
+            Ok(_) => report::send(&mut control, order).map_err(SandboxError::io("tell the sandbox's init what to run")),
+            Err(error) => Err(SandboxError::Setup(format!(
+                "the limits asked for cannot be set, the control groups of this place do not allow it: {error}"
+            ))),
+        };
         let mut step = Self {
             starter,
             control,
@@ -134,10 +142,11 @@ impl Step {
             exit: None,
             killed: false,
             bare: order.bare,
+            _group: group.unwrap_or_default(),
         };
         if let Err(error) = sent {
             step.end();
-            return Err(SandboxError::io("tell the sandbox's init what to run")(error));
+            return Err(error);
         }
         Ok(step)
     }

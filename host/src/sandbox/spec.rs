@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::DEFAULT_CAPABILITIES;
+use super::limits::{GroupLimits, ProcessLimit};
 
 /// One command, complete: nothing is added from the builder's own environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +43,12 @@ pub struct RunSpec {
     pub masked_paths: Vec<String>,
     /// Files and directories that cannot be written.
     pub readonly_paths: Vec<String>,
+    /// Limits of each process.
+    pub process_limits: Vec<ProcessLimit>,
+    /// Limits of all processes together.
+    pub group_limits: GroupLimits,
+    /// Further groups of the command.
+    pub additional_gids: Vec<u32>,
 }
 
 impl RunSpec {
@@ -55,7 +62,7 @@ impl RunSpec {
             env: Vec::new(),
             cwd: String::new(),
             user: String::new(),
-            hostname: "layerwright".to_owned(),
+            hostname: DEFAULT_HOSTNAME.to_owned(),
             network: Network::Default,
             extra_hosts: Vec::new(),
             privileged: false,
@@ -66,6 +73,9 @@ impl RunSpec {
             capabilities: DEFAULT_CAPABILITIES,
             masked_paths: owned(MASKED_PATHS),
             readonly_paths: owned(READONLY_PATHS),
+            process_limits: Vec::new(),
+            group_limits: GroupLimits::default(),
+            additional_gids: Vec::new(),
         }
     }
 }
@@ -97,7 +107,7 @@ pub enum MountKind {
     /// A file, directory or socket of the builder's, with what is mounted below it. The caller has seen to it that
     /// the path leads nowhere it should not.
     Bind {
-        /// As the builder sees it.
+        /// As the builder sees it, without symbolic links.
         source: PathBuf,
         /// Whether writing is refused.
         readonly: bool,
@@ -106,6 +116,11 @@ pub enum MountKind {
     Tmpfs {
         /// Limit in bytes; half of the memory where none.
         size: Option<u64>,
+    },
+    /// A device of the builder's, that can be opened although others cannot.
+    Device {
+        /// As the builder sees it.
+        source: PathBuf,
     },
     /// A file that exists in memory alone.
     SecretFile {
@@ -119,6 +134,9 @@ pub enum MountKind {
         mode: u32,
     },
 }
+
+/// The name that steps give their machine, as in BuildKit: scripts have come to know it.
+const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 
 /// As Docker masks them.
 const MASKED_PATHS: &[&str] = &[

@@ -1,12 +1,13 @@
 //! `RUN`: a process in the root filesystem.
 
+mod device;
 mod fields;
 mod mount;
 mod size;
 
-use layerwright_plugin::Error;
 use layerwright_plugin::instruction::{ArgumentForm, Arguments, FlagSpec, Instruction, Keyword, Stage};
 use layerwright_plugin::operation::{Exec, InlineFile, MountSource, Network, Operation, Source};
+use layerwright_plugin::{Error, Property};
 
 /// Where the body of a here-document that names its own interpreter lies while it runs.
 const PIPES: &str = "/dev/pipes";
@@ -24,14 +25,13 @@ pub(crate) fn lower(instruction: &Instruction, stage: &Stage) -> Result<Vec<Oper
     let mut exec = command(instruction, stage)?;
     let mounts = mount::parse_all(instruction.flag_values("mount"), &stage.working_dir)?;
     exec.mounts.extend(mounts.mounts);
-    if let Some(socket) = mounts.agent {
+    let has_agent = |variables: &[Property]| variables.iter().any(|variable| variable.name == "SSH_AUTH_SOCK");
+    if let Some(socket) = mounts.agent.filter(|_| !has_agent(&stage.env) && !has_agent(&stage.build_args)) {
         exec = exec.env("SSH_AUTH_SOCK", socket);
     }
     exec.network = network(instruction.flag("network"))?;
     exec.privileged = privileged(instruction.flag("security"))?;
-    if let Some(device) = instruction.flag("device") {
-        return Err(Error::invalid(format!("--device={device} is not possible here: a build has no devices of the machine")));
-    }
+    exec.devices = instruction.flag_values("device").map(device::parse).collect::<Result<_, _>>()?;
     Ok(vec![exec.into()])
 }
 
@@ -54,6 +54,15 @@ fn command(instruction: &Instruction, stage: &Stage) -> Result<Exec, Error> {
             Ok(Exec::shell(stage, path.clone()).mount(path, MountSource::bind(Source::Inline(vec![file]), name)))
         }
         heredocs => Ok(Exec::shell(stage, crate::heredoc::append(line, heredocs))),
+    }
+}
+
+/// A switch as Go reads one.
+fn switch(key: &str, value: Option<&str>) -> Result<bool, Error> {
+    match value {
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+        Some(other) => Err(Error::invalid(format!("invalid value for {key}: {other}"))),
     }
 }
 
@@ -138,7 +147,21 @@ mod tests {
         assert!(!lower(&text("RUN", "x").with_flag("security", "sandbox")).privileged);
         assert_eq!(message(&text("RUN", "x").with_flag("security", "foo")), "security \"foo\" is not valid");
         assert_eq!(message(&text("RUN", "x").with_flag("network", "non")), "invalid network mode \"non\" (did you mean none?)");
-        assert!(message(&text("RUN", "x").with_flag("device", "vendor.com/d=x")).contains("not possible here"));
+    }
+
+    #[test]
+    fn devices_are_named() {
+        let run = lower(&text("RUN", "x").with_flag("device", "vendor.com/d=x").with_flag("device", "vendor.com/e,required"));
+        let named: Vec<_> = run.devices.iter().map(|device| (device.name.as_str(), device.required)).collect();
+        assert_eq!(named, [("vendor.com/d=x", false), ("vendor.com/e", true)]);
+    }
+
+    #[test]
+    fn an_agent_of_the_stage_s_own_stays() {
+        let instruction = text("RUN", "x").with_flag("mount", "type=ssh");
+        let own = Stage { env: vec![Property::new("SSH_AUTH_SOCK", "/own")], ..stage() };
+        let [Operation::Exec(run)] = &*crate::lower(&instruction, &own).unwrap().operations else { panic!("one operation") };
+        assert!(run.env.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::Property;
 pub use crate::bindings::shared::layerwright::plugin::operation::{
-    BindMount, CacheMount, ConfigChange, CopyFiles as Copy, Download, Exec, Git, Healthcheck, InlineFile, MakeDirectory, Mount,
+    BindMount, CacheMount, ConfigChange, CopyFiles as Copy, Device, Download, Exec, Git, Healthcheck, InlineFile, MakeDirectory, Mount,
     MountSource, Network, Operation, Ownership, SecretMount, Sharing, Source, SshMount, Symlink, WriteFile,
 };
 use crate::instruction::Stage;
@@ -36,6 +36,7 @@ impl Exec {
             mounts: Vec::new(),
             network: Network::Default,
             privileged: false,
+            devices: Vec::new(),
         }
     }
 

@@ -65,7 +65,7 @@ impl From<BuildError> for Stop {
 fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
-    let fetching = settings::fetch_settings(args, &settings.secrets)?;
+    let fetching = settings::fetch_settings(args, &settings.run.secrets)?;
     let outputs = settings::outputs(args)?;
     let mut registry = settings::registry_settings(args)?;
     let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(reporter(args.verbosity)), Arc::clone(secrets)));

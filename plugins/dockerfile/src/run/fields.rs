@@ -1,16 +1,18 @@
-//! One CSV record: how `--mount` separates its options.
+//! One CSV record: how `--mount` and `--device` separate their options.
 
 use layerwright_plugin::Error;
 
 /// The fields of a record. A quoted field may hold commas, and a quote as two.
-pub(super) fn split(record: &str) -> Result<Vec<String>, Error> {
+/// `what` names them in the error.
+pub(super) fn split(record: &str, what: &str) -> Result<Vec<String>, Error> {
     let mut fields = Vec::new();
     let mut rest = record;
     loop {
         let (field, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_field(quoted)?,
-            None => plain_field(rest)?,
-        };
+            Some(quoted) => quoted_field(quoted),
+            None => plain_field(rest),
+        }
+        .map_err(|problem| Error::invalid(format!("failed to parse csv {what}: {problem}")))?;
         fields.push(field);
         match after {
             Some(after) => rest = after,
@@ -22,19 +24,19 @@ pub(super) fn split(record: &str) -> Result<Vec<String>, Error> {
 /// A field, and what stands after the comma that ends it.
 type Field<'a> = (String, Option<&'a str>);
 
-fn plain_field(rest: &str) -> Result<Field<'_>, Error> {
+fn plain_field(rest: &str) -> Result<Field<'_>, &'static str> {
     let (field, after) = rest.split_once(',').map_or((rest, None), |(field, after)| (field, Some(after)));
     if field.contains('"') {
-        return Err(malformed("bare \" in non-quoted field"));
+        return Err("bare \" in non-quoted field");
     }
     Ok((field.to_owned(), after))
 }
 
-fn quoted_field(quoted: &str) -> Result<Field<'_>, Error> {
+fn quoted_field(quoted: &str) -> Result<Field<'_>, &'static str> {
     let mut field = String::new();
     let mut rest = quoted;
     loop {
-        let (part, after) = rest.split_once('"').ok_or_else(|| malformed("extraneous or missing \" in quoted-field"))?;
+        let (part, after) = rest.split_once('"').ok_or("extraneous or missing \" in quoted-field")?;
         field.push_str(part);
         match after.chars().next() {
             None => return Ok((field, None)),
@@ -43,13 +45,9 @@ fn quoted_field(quoted: &str) -> Result<Field<'_>, Error> {
                 field.push('"');
                 rest = after.get(1..).unwrap_or_default();
             }
-            Some(_) => return Err(malformed("extraneous or missing \" in quoted-field")),
+            Some(_) => return Err("extraneous or missing \" in quoted-field"),
         }
     }
-}
-
-fn malformed(problem: &str) -> Error {
-    Error::invalid(format!("failed to parse csv mounts: {problem}"))
 }
 
 #[cfg(test)]
@@ -66,10 +64,10 @@ mod tests {
             ("\"a\"\"b\"", &["a\"b"]),
             ("a,\"\"", &["a", ""]),
         ] {
-            assert_eq!(split(record).unwrap(), expected, "{record}");
+            assert_eq!(split(record, "mounts").unwrap(), expected, "{record}");
         }
         for record in ["a\"b", "\"a", "\"a\"b", "a,\"b"] {
-            assert!(split(record).is_err(), "{record}");
+            assert!(split(record, "mounts").is_err(), "{record}");
         }
     }
 }

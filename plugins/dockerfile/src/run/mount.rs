@@ -3,7 +3,7 @@
 use layerwright_plugin::Error;
 use layerwright_plugin::operation::{BindMount, CacheMount, Mount, MountSource, Ownership, SecretMount, Sharing, Source, SshMount};
 
-use super::fields;
+use super::{fields, switch};
 use crate::path;
 use crate::suggest::or_near;
 
@@ -106,7 +106,7 @@ struct Options {
 impl Options {
     fn parse(value: &str) -> Result<Self, Error> {
         let mut options = Self::default();
-        for field in fields::split(value)? {
+        for field in fields::split(value, "mounts")? {
             let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
             options.set(&key.to_ascii_lowercase(), value, &field)?;
         }
@@ -116,23 +116,18 @@ impl Options {
 
     /// Takes one option. The order counts: what depends on the type comes after it.
     fn set(&mut self, key: &str, value: Option<&str>, field: &str) -> Result<(), Error> {
-        let switch = |value: Option<&str>| match value {
-            None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(other) => Err(Error::invalid(format!("invalid value for {key}: {other}"))),
-        };
         match key {
             "readonly" | "ro" => {
-                self.writable = Some(!switch(value)?);
+                self.writable = Some(!switch(key, value)?);
                 return Ok(());
             }
             "readwrite" | "rw" => {
-                self.writable = Some(switch(value)?);
+                self.writable = Some(switch(key, value)?);
                 return Ok(());
             }
             "required" => {
                 self.only_for(key, &[Kind::Secret, Kind::Ssh])?;
-                self.required = switch(value)?;
+                self.required = switch(key, value)?;
                 return Ok(());
             }
             _ => {}
