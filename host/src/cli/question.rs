@@ -23,7 +23,7 @@ use crate::rootfs::store::Store;
 pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnce(Arc<BuildSettings>, Inputs) -> F) -> Result<T, Stop> {
     let build = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
-    let fetching = settings::fetch_settings(args, &build.secrets)?;
+    let fetching = settings::fetch_settings(args, &build.run.secrets)?;
     let mut registry = settings::registry_settings(args)?;
     // Standard output belongs to the answer, and steps there are none.
     let quiet = if args.verbosity > Verbosity::Debug { args.verbosity.max(Verbosity::Warn) } else { args.verbosity };
