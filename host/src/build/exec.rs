@@ -41,6 +41,9 @@ pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str,
     for note in &devices.notes {
         deps.reporter.log(Level::Warning, note);
     }
+    if !devices.mounts.is_empty() && !deps.backend.mounts() {
+        return Err(Failure::new("devices cannot be given to a command where nothing can be mounted").hint(WHERE_COMMANDS_RUN));
+    }
     let mut spec = RunSpec::new(rootfs.to_owned(), exec.arguments.clone());
     spec.env = environment(task, exec, mounts, &devices.env, settings);
     spec.cwd = exec.working_dir.clone().map_or_else(|| task.working_dir.clone(), |path| join(&task.working_dir, &path));
@@ -51,9 +54,8 @@ pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str,
         (Network::None, _) | (Network::Default, Network::None) => sandbox::Network::None,
         (Network::Host, _) | (Network::Default, Network::Host) => sandbox::Network::Host,
     };
-    let hostname = settings.build_args.iter().find(|(name, value)| name == HOSTNAME_ARGUMENT && !value.is_empty());
-    if let Some(name) = hostname.map(|(_, name)| name).or(settings.run.hostname.as_ref()) {
-        spec.hostname.clone_from(name);
+    if let Some(name) = hostname(settings) {
+        name.clone_into(&mut spec.hostname);
     }
     spec.extra_hosts.clone_from(&settings.run.extra_hosts);
     spec.stdin.clone_from(&exec.stdin);
@@ -79,6 +81,12 @@ pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str,
         deps.reporter.log(Level::Debug, note);
     }
     if status.success() { Ok(()) } else { Err(unsuccessful(&command, &status, last)) }
+}
+
+/// What the user calls the machine of every step.
+pub fn hostname(settings: &BuildSettings) -> Option<&str> {
+    let argument = settings.build_args.iter().find(|(name, value)| name == HOSTNAME_ARGUMENT && !value.is_empty());
+    argument.map(|(_, name)| name.as_str()).or(settings.run.hostname.as_deref())
 }
 
 /// The failure of a command that ran and did not succeed.

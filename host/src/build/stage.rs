@@ -6,7 +6,6 @@ use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use tokio::sync::OnceCell;
 use tokio::task::{JoinSet, block_in_place};
 
-use super::Deps;
 use super::caches::Caches;
 use super::error::{BuildError, Failure};
 use super::lowering::{Lowering, NotLowered, Step, Task};

@@ -32,15 +32,15 @@ pub fn carry_out(
     shared: &Shared,
 ) -> Result<NewLayer, Failure> {
     let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
-    let hosts = sandbox::hosts(&shared.settings.extra_hosts, HOSTNAME);
+    let hosts = sandbox::hosts(&shared.settings.run.extra_hosts, exec::hostname(&shared.settings).unwrap_or(HOSTNAME));
     tree.bring(layers, &Furniture { resolv_conf: sandbox::resolv_conf()?, hosts: hosts.into_bytes() })?;
     let held = tree.begin();
     for (task, sources) in tasks {
         match &task.operation {
             Operation::Exec(exec) => {
                 exec::make_working_dir(tree.root().try_clone()?, task, exec)?;
-                let mut mounts = mounts::prepare(task, exec, sources, &shared.settings, &shared.deps)?;
-                let loans = std::mem::take(&mut mounts.list).into_iter().map(|mount| (mount.target, loan(mount.kind))).collect();
+                let mut mounts = mounts::prepare(task, exec, sources, shared)?;
+                let loans = std::mem::take(&mut mounts.list).into_iter().map(|mount| Ok((mount.target, loan(mount.kind)?))).collect::<Result<_, Failure>>()?;
                 let lent = Lent::new(Disk::new(tree.root().try_clone()?), loans)?;
                 let ran = exec::run(task, exec, tree.path(), &mounts, step, shared);
                 let returned = lent.take_back();
@@ -59,10 +59,11 @@ pub fn carry_out(
     Ok(layer)
 }
 
-fn loan(kind: MountKind) -> Loan {
-    match kind {
+fn loan(kind: MountKind) -> Result<Loan, Failure> {
+    Ok(match kind {
         MountKind::SecretFile { content, uid, gid, mode } => Loan::File { content, owner: (uid, gid), mode },
         MountKind::Tmpfs { .. } => Loan::Directory,
         MountKind::Bind { source, .. } => Loan::Moved(source),
-    }
+        MountKind::Device { .. } => return Err(Failure::new("a device cannot be mounted in this place")),
+    })
 }
