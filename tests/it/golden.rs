@@ -4,8 +4,9 @@ use std::process::Command;
 
 use crate::support::{Registry, conformance, output, program, run};
 
-/// How many cases of a set agree at least: it goes up with each that is mended, and never down. Half a minute a set.
-fn compare(set: &str, floor: u32) {
+/// How many cases of a set agree at least, which goes up with each that is mended and never down, and which may differ, each with the
+/// reason. Half a minute a set and more.
+fn compare(set: &str, floor: u32, may_differ: &[(&str, &str)]) {
     let place = tempfile::tempdir().expect("a temporary folder");
     // With the modes of a fresh checkout, which the expectations hold; the data at hand may be read-only.
     let data = place.path().join("conformance");
@@ -28,16 +29,41 @@ fn compare(set: &str, floor: u32) {
         panic!("golden.py gave no totals: {}", String::from_utf8_lossy(&done.stderr));
     });
     assert!(agree >= floor, "{totals}; at least {floor} agreed before");
+    let differ = report.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let state = words.next().filter(|state| ["ACCEPTED", "REFUSED", "DIFFERS", "TIMEOUT"].contains(state))?;
+        Some((state, words.next()?))
+    });
+    let unexpected: Vec<_> = differ.filter(|(_, name)| !may_differ.iter().any(|(known, _)| format!("{set}/{known}") == *name)).collect();
+    assert!(unexpected.is_empty(), "differences that nobody has explained: {unexpected:?}\n{report}");
 }
 
-/// The two that differ hold the time of day.
+const CLOCK: &str = "the expected file is the output of `ls -l` on something made during the build: it holds the minute of the recording";
+const NO_LINKS: &str = "the context holds a text file where the original has a symbolic link";
+const ELSEWHERE: &str = "the base's name has a variable, so that the script cannot point it to the local registry";
+
 #[test]
 fn our_own_cases() {
-    compare("own", 171);
+    compare("own", 171, &[("mount-stub-secret", CLOCK), ("workdir-exists", CLOCK)]);
 }
 
-/// Of the thirteen that differ most lost their symbolic links on the way here, or need a registry or a flag that the script does not give.
+/// docs/dockerfile.md tells of the same ones.
 #[test]
 fn the_cases_of_buildah() {
-    compare("buildah", 244);
+    let may_differ = [
+        ("bud/build-arg/Dockerfile2", ELSEWHERE),
+        ("bud/leading-args/Dockerfile", ELSEWHERE),
+        (
+            "bud/copy-parents/Containerfile-hardlinks",
+            "BuildKit does not find the directory that it has copied with --parents just before; buildah does",
+        ),
+        ("bud/dockerignore4/Dockerfile.test", "the script does not put the Dockerfile's own ignore file beside it"),
+        ("bud/inline-network/Dockerfile1", "BuildKit wants an entitlement for the network of the host"),
+        ("bud/symlink/Containerfile.add-tar-with-link", NO_LINKS),
+        ("bud/symlink/Dockerfile.replace-symlink", NO_LINKS),
+        ("conformance/testdata/replace/symlink-with-directory/Dockerfile.2", NO_LINKS),
+        ("conformance/testdata/replace/symlink-with-directory/Dockerfile.3", NO_LINKS),
+        ("conformance/testdata/replace/symlink-with-directory/Dockerfile.4", NO_LINKS),
+    ];
+    compare("buildah", 247, &may_differ);
 }

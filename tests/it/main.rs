@@ -27,6 +27,7 @@ mod downloads;
 mod errors;
 mod golden;
 mod ignore_conformance;
+mod image_conformance;
 mod isolation_backends;
 mod isolation_containers;
 mod isolation_rootless;

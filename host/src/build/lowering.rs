@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::checks::{Checks, ignored_sources, is_secret_name};
@@ -11,6 +12,7 @@ use crate::dockerfile::lint::rules;
 use crate::dockerfile::{Arguments, Expander, Instruction, Keywords, Span, expand_instruction, expand_word, suggest_exactly};
 use crate::oci::{History, ImageConfig, Platform};
 use crate::operation::{ConfigChange, Copy, Mount, MountSource, Operation, Ownership, Source};
+use crate::rootfs::tree::normalise;
 
 /// The handlers by the keywords that they claim.
 pub struct Handlers {
@@ -281,7 +283,7 @@ impl Lowering {
 
     fn take(&mut self, instruction: &Instruction, text: String, lowered: Lowered) -> Step {
         let mut tasks = Vec::new();
-        let mut created_by = lowered.history.unwrap_or_else(|| text.clone());
+        let mut command = None;
         for operation in lowered.operations {
             match operation {
                 Operation::Configure(change) => {
@@ -294,29 +296,22 @@ impl Lowering {
                 }
                 operation => {
                     if let Operation::Exec(exec) = &operation {
-                        created_by = run_text(&instruction.name, &self.scope.arguments(), &exec.arguments);
+                        command = Some(run_text(&instruction.name, &self.scope.recorded(), &exec.arguments));
                     }
                     tasks.push(Task {
                         operation,
                         env: Arc::new(self.scope.variables().to_vec()),
                         user: self.config.config.user.clone(),
-                        working_dir: match self.config.config.working_dir.as_str() {
-                            "" => "/".to_owned(),
-                            path => path.to_owned(),
-                        },
+                        working_dir: absolute(&self.config.config.working_dir),
                     });
                 }
             }
         }
-        if !tasks.is_empty() {
-            created_by.push_str(" # buildkit");
-        }
-        let history = History {
-            created_by: Some(created_by),
-            comment: Some("layerwright".to_owned()),
-            empty_layer: tasks.is_empty(),
-            ..History::default()
-        };
+        let created_by = lowered.history.unwrap_or_else(|| {
+            let work = if tasks.is_empty() { "" } else { " # buildkit" };
+            format!("{}{work}", command.unwrap_or_else(|| text.clone()))
+        });
+        let history = History { empty_layer: tasks.is_empty(), ..recorded(created_by) };
         Step { span: instruction.span.clone(), text, tasks, history, declared: Vec::new() }
     }
 
@@ -334,8 +329,7 @@ impl Lowering {
         };
         let text = format!("COPY --from={name} . /");
         let task = Task { operation: Operation::Copy(copy), env: Arc::new(Vec::new()), user: String::new(), working_dir: "/".to_owned() };
-        let created_by = Some(format!("{text} # buildkit"));
-        let history = History { created_by, comment: Some("layerwright".to_owned()), ..History::default() };
+        let history = recorded(format!("{text} # buildkit"));
         Step { span: from.span.clone(), text, tasks: vec![task], history, declared: Vec::new() }
     }
 
@@ -367,8 +361,7 @@ impl Lowering {
             self.scope.declare(&declaration.name, value);
         }
         let text = format!("ARG {}", shown.join(" "));
-        let history =
-            History { created_by: Some(text.clone()), comment: Some("layerwright".to_owned()), empty_layer: true, ..History::default() };
+        let history = History { empty_layer: true, ..recorded(text.clone()) };
         Ok(Step { span: instruction.span.clone(), text, tasks: Vec::new(), history, declared })
     }
 }
@@ -378,6 +371,16 @@ fn check_secret(name: &str, instruction: &Instruction, checks: &Checks) {
         let message = format!("Do not use ARG or ENV instructions for sensitive data ({} {name:?})", instruction.name);
         checks.report(&rules::SECRETS_USED_IN_ARG_OR_ENV, message, instruction);
     }
+}
+
+/// A line of the history. Scanners tell what is an instruction and what a command of a shell by the comment.
+fn recorded(created_by: String) -> History {
+    History { created_by: Some(created_by), comment: Some("buildkit.dockerfile.v0".to_owned()), ..History::default() }
+}
+
+/// A working directory without what is taken back in it.
+fn absolute(path: &str) -> String {
+    format!("/{}", normalise(OsStr::new(path)).display())
 }
 
 /// `RUN |1 A=1 /bin/sh -c true`, with the build arguments in scope.

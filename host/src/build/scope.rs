@@ -45,8 +45,10 @@ impl Scope {
         if let Some(value) = &value {
             self.set(name, value);
         }
-        self.arguments.retain(|(n, _)| n != name);
-        self.arguments.push((name.to_owned(), value));
+        match self.arguments.iter_mut().find(|(declared, _)| declared == name) {
+            Some((_, old)) => *old = value,
+            None => self.arguments.push((name.to_owned(), value)),
+        }
     }
 
     /// Whether a build argument is declared, with a value or without.
@@ -65,7 +67,13 @@ impl Scope {
         &self.variables
     }
 
-    /// The build arguments that have a value, in the order of their declaration.
+    /// What the history of a command says of the build arguments: one without a value as an empty one.
+    pub fn recorded(&self) -> Vec<(String, String)> {
+        let value = |name: &str, own: &Option<String>| self.get(name).or(own.as_deref()).unwrap_or_default().to_owned();
+        self.arguments.iter().map(|(name, own)| (name.clone(), value(name, own))).collect()
+    }
+
+    /// The build arguments that have a value, in the order of their first declaration.
     pub fn arguments(&self) -> Vec<(String, String)> {
         let valued = |(name, value): &(String, Option<String>)| {
             let value = value.as_ref()?;

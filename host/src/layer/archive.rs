@@ -39,5 +39,8 @@ pub fn is_archive(stream: impl Read + Send) -> bool {
         }
     }
     let Ok(stream) = decompressed(stream) else { return false };
-    matches!(for_each_entry::<Stop>(stream, &Limits::default(), &mut |_, _| Err(Stop::Entry)), Err(Stop::Entry))
+    matches!(
+        for_each_entry::<Stop>(stream, &Limits { skip_nameless: true, ..Limits::default() }, &mut |_, _| Err(Stop::Entry)),
+        Err(Stop::Entry)
+    )
 }

@@ -32,7 +32,7 @@ pub enum OwnerError {
         /// As written.
         number: String,
     },
-    /// Nothing, or a colon too many.
+    /// Nothing at all, or a colon too many.
     #[error("invalid owner {0:?}: want user, user:group or :group, names or numbers")]
     Form(String),
     /// The files cannot be read.
@@ -42,14 +42,14 @@ pub enum OwnerError {
 
 /// The user and group that a text such as `www:staff` or `10` means.
 ///
-/// A user by name without a group has the primary group of its account, one by number the group of that number.
+/// What is left empty beside a colon is 0. A user by name without a group has the primary group of its account, one by number the group of that number.
 pub fn resolve_owner(text: &str, tree: &(impl ReadTree + ?Sized)) -> Result<(u32, u32), OwnerError> {
     let form = || OwnerError::Form(text.chars().take(100).collect());
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (text, None),
     };
-    if group.is_some_and(|group| group.contains(':')) || (user.is_empty() && group.is_none()) {
+    if group.is_some_and(|group| group.contains(':')) || text.is_empty() {
         return Err(form());
     }
     let (uid, primary) = match number(user, "user")? {
@@ -152,7 +152,7 @@ mod tests {
             ("www:nosuch", None),
             ("broken", None),
             ("", None),
-            (":", None),
+            (":", Some((0, 0))),
             ("a:b:c", None),
         ] {
             assert_eq!(resolve_owner(text, &tree).ok(), want, "{text}");

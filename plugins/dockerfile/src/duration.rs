@@ -44,6 +44,22 @@ pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     Some(if negative { -total } else { total })
 }
 
+/// Writes a number of milliseconds as Go does: `1h0m0s`, `1.5s`, `20ms`, `0s`.
+pub(crate) fn text(milliseconds: u64) -> String {
+    if (1..1000).contains(&milliseconds) {
+        return format!("{milliseconds}ms");
+    }
+    let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
+    let fraction = format!(".{rest:03}");
+    let fraction = if rest == 0 { "" } else { fraction.trim_end_matches('0') };
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}{fraction}s"),
+        (0, _) => format!("{minutes}m{seconds}{fraction}s"),
+        (_, _) => format!("{hours}h{minutes}m{seconds}{fraction}s"),
+    }
+}
+
 fn digits(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))

@@ -13,6 +13,7 @@ mod expose;
 mod git;
 mod healthcheck;
 mod heredoc;
+mod history;
 mod label;
 mod maintainer;
 mod mode;
@@ -32,7 +33,7 @@ mod workdir;
 mod testing;
 
 use layerwright_plugin::instruction::{Arguments, Capabilities, Instruction, InstructionHandler, Keyword, Lowered, Stage};
-use layerwright_plugin::operation::ConfigChange;
+use layerwright_plugin::operation::{ConfigChange, Operation};
 use layerwright_plugin::{Description, Error, export_instruction_handler};
 
 /// The handler of the standard instructions.
@@ -78,26 +79,28 @@ pub fn keywords() -> Vec<Keyword> {
 /// # Errors
 /// The instruction is wrong, or none of the standard ones.
 pub fn lower(instruction: &Instruction, stage: &Stage) -> Result<Lowered, Error> {
-    let operations = match instruction.name.as_str() {
-        "ADD" => add::lower(instruction),
-        "CMD" => return cmd::lower(instruction, stage),
-        "COPY" => copy::lower(instruction),
-        "ENTRYPOINT" => return entrypoint::lower(instruction, stage),
-        "ENV" => env::lower(instruction),
-        "EXPOSE" => return expose::lower(instruction),
-        "HEALTHCHECK" => healthcheck::lower(instruction),
-        "LABEL" => label::lower(instruction),
-        "MAINTAINER" => maintainer::lower(instruction),
-        "ONBUILD" => onbuild::lower(instruction),
-        "RUN" => run::lower(instruction, stage),
-        "SHELL" => shell::lower(instruction),
-        "STOPSIGNAL" => stopsignal::lower(instruction),
-        "USER" => user::lower(instruction),
-        "VOLUME" => volume::lower(instruction),
-        "WORKDIR" => return workdir::lower(instruction, stage),
+    let operations = |operations: Result<Vec<Operation>, Error>| operations.map(Lowered::new);
+    let mut lowered = match instruction.name.as_str() {
+        "ADD" => operations(add::lower(instruction)),
+        "CMD" => cmd::lower(instruction, stage),
+        "COPY" => operations(copy::lower(instruction)),
+        "ENTRYPOINT" => entrypoint::lower(instruction, stage),
+        "ENV" => operations(env::lower(instruction)),
+        "EXPOSE" => expose::lower(instruction),
+        "HEALTHCHECK" => operations(healthcheck::lower(instruction)),
+        "LABEL" => operations(label::lower(instruction)),
+        "MAINTAINER" => operations(maintainer::lower(instruction)),
+        "ONBUILD" => operations(onbuild::lower(instruction)),
+        "RUN" => operations(run::lower(instruction, stage)),
+        "SHELL" => operations(shell::lower(instruction)),
+        "STOPSIGNAL" => operations(stopsignal::lower(instruction)),
+        "USER" => operations(user::lower(instruction)),
+        "VOLUME" => operations(volume::lower(instruction)),
+        "WORKDIR" => workdir::lower(instruction, stage),
         other => Err(Error::invalid(format!("unknown instruction: {other}"))),
-    };
-    operations.map(Lowered::new)
+    }?;
+    lowered.history = history::text(instruction, &lowered.operations);
+    Ok(lowered)
 }
 
 /// The error of an instruction that has no argument at all.

@@ -10,11 +10,17 @@ pub(crate) fn keyword() -> Keyword {
     Keyword::new("WORKDIR", ArgumentForm::Text).expanded()
 }
 
-/// A relative path starts at the directory before. Directories that are made belong to the current user; the root is there already.
+/// A relative path starts at the directory before; an absolute one stands in the configuration as it is written, as BuildKit has it.
+/// Directories that are made belong to the current user; the root is there already.
 pub(crate) fn lower(instruction: &Instruction, stage: &Stage) -> Result<Lowered, Error> {
     let argument = crate::exactly_one(instruction)?;
     let directory = path::join(&stage.working_dir, argument);
-    let mut operations: Vec<Operation> = vec![ConfigChange::WorkingDir(directory.clone()).into()];
+    let shown = match argument {
+        "" => stage.working_dir.clone(),
+        absolute if absolute.starts_with('/') => absolute.to_owned(),
+        _ => directory.clone(),
+    };
+    let mut operations: Vec<Operation> = vec![ConfigChange::WorkingDir(shown).into()];
     if directory != "/" {
         let mut make = MakeDirectory::new(directory);
         if !stage.user.is_empty() {
@@ -39,17 +45,18 @@ mod tests {
 
     #[test]
     fn paths_are_joined_and_made() {
-        for (before, path, after) in [
-            ("/", "a", "/a"),
-            ("/a", "b", "/a/b"),
-            ("/a/b", "../c", "/a/c"),
-            ("/a", "/d/./e/../f/", "/d/f"),
-            ("/a", "", "/a"),
-            ("/a", "../../..", "/"),
-            ("/", "/p//q/", "/p/q"),
+        for (before, path, shown, after) in [
+            ("/", "a", "/a", "/a"),
+            ("/a", "b", "/a/b", "/a/b"),
+            ("/a/b", "../c", "/a/c", "/a/c"),
+            ("/a", "/d/./e/../f/", "/d/./e/../f/", "/d/f"),
+            ("/d/./e/../f/", "g/", "/d/f/g", "/d/f/g"),
+            ("/a/", "", "/a/", "/a"),
+            ("/a", "../../..", "/", "/"),
+            ("/", "/p//q/", "/p//q/", "/p/q"),
         ] {
             let operations = workdir(before, path, "");
-            assert_eq!(operations[0], change(ConfigChange::WorkingDir(after.to_owned())), "{before} {path}");
+            assert_eq!(operations[0], change(ConfigChange::WorkingDir(shown.to_owned())), "{before} {path}");
             let made: Vec<Operation> = if after == "/" { vec![] } else { vec![MakeDirectory::new(after).into()] };
             assert_eq!(operations[1..], made);
         }

@@ -72,11 +72,13 @@ pub struct Limits {
     pub content: u64,
     /// Directories below each other.
     pub depth: usize,
+    /// Passes over what has no name and is no directory, as those who unpack a user's archive do; in a layer it is an error.
+    pub skip_nameless: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 4_000_000, uncompressed: 256 << 30, content: 1 << 40, depth: 1024 }
+        Self { entries: 4_000_000, uncompressed: 256 << 30, content: 1 << 40, depth: 1024, skip_nameless: false }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::header::{self, BLOCK, Header};
 use super::pax::Records;
@@ -46,6 +46,11 @@ struct Extensions {
     any: bool,
 }
 
+/// The root can only be a directory.
+fn is_nameless(path: &Path, kind: &EntryKind) -> bool {
+    path.as_os_str().is_empty() && *kind != EntryKind::Directory
+}
+
 impl Entries {
     pub(super) fn new(stream: Stream, limits: Limits) -> Self {
         Self { stream, limits, stored: 0, padding: 0, parts: Vec::new(), position: 0, size: 0, seen: 0, content: 0, ended: false }
@@ -53,6 +58,16 @@ impl Entries {
 
     /// The next entry; what was not read of the last one's content is skipped.
     pub fn next_entry(&mut self) -> Result<Option<EntryMeta>, ReadError> {
+        loop {
+            match self.any_entry()? {
+                // Only where it is tolerated; else it is an error.
+                Some(meta) if is_nameless(&meta.path, &meta.kind) => {}
+                entry => return Ok(entry),
+            }
+        }
+    }
+
+    fn any_entry(&mut self) -> Result<Option<EntryMeta>, ReadError> {
         self.skip(self.stored)?;
         self.skip(self.padding)?;
         (self.stored, self.padding, self.position, self.size) = (0, 0, 0, 0);
@@ -144,7 +159,7 @@ impl Entries {
             }
         }
         let path = self.clean(&name)?;
-        if path.as_os_str().is_empty() && kind != EntryKind::Directory {
+        if is_nameless(&path, &kind) && !self.limits.skip_nameless {
             return Err(ReadError::corrupt("an entry without a name"));
         }
         let id = |key, value: i64| {

@@ -136,7 +136,7 @@ impl Cage {
     }
 
     fn extract(&self, tar: &[u8], mode: ExtractMode<'_>) -> Result<Extracted, ExtractError> {
-        let limits = Limits { entries: 1_000, uncompressed: 16 << 20, content: 1 << 30, depth: 600 };
+        let limits = Limits { entries: 1_000, uncompressed: 16 << 20, content: 1 << 30, depth: 600, ..Limits::default() };
         let done = extract(tar, &self.root(), &ExtractOptions { mode, limits, expected: None });
         assert_eq!(tree(&Root::open(self.outside()).unwrap()), self.before, "something outside has changed");
         let beside: Vec<_> = Root::open(self.dir.path()).unwrap().read_dir("").unwrap();

@@ -34,9 +34,14 @@ impl<E: Into<ApplyError>> From<E> for Stop {
     }
 }
 
+/// Users' archives come from many programs.
+fn tolerant() -> Limits {
+    Limits { skip_nameless: true, ..Limits::default() }
+}
+
 /// Whether a file is a tar, compressed or not, with at least one entry. Its name does not count.
 pub(super) fn is_archive(tree: &dyn ReadTree, path: &Path, node: &Node) -> Result<bool> {
-    let done = for_each_entry::<Stop>(open(tree, path, node)?, &Limits::default(), &mut |_, _| Err(Stop::Found));
+    let done = for_each_entry::<Stop>(open(tree, path, node)?, &tolerant(), &mut |_, _| Err(Stop::Found));
     match done {
         Err(Stop::Found) => Ok(true),
         Err(Stop::Apply(error)) => Err(error),
@@ -53,7 +58,7 @@ fn open(tree: &dyn ReadTree, path: &Path, node: &Node) -> Result<Box<dyn Read + 
 pub(super) fn unpack(copier: &mut Copier<'_>, from: &Path, node: &Node, to: &Path) -> Result<()> {
     let archive = open(&*copier.source.tree, from, node)?;
     let mut times = Vec::new();
-    let done = for_each_entry::<Stop>(archive, &Limits::default(), &mut |meta, content| {
+    let done = for_each_entry::<Stop>(archive, &tolerant(), &mut |meta, content| {
         entry(copier, from, to, meta, content, &mut times).map_err(Stop::Apply)
     });
     match done {
