@@ -5,7 +5,10 @@ mod support;
 
 mod architecture;
 mod auth;
+mod build_add;
+mod build_args;
 mod build_bases;
+mod build_copy;
 mod build_examples;
 mod build_files;
 mod build_heredocs;

@@ -25,7 +25,7 @@ pub fn configure(config: &mut ImageConfig, change: &ConfigChange, command_set: &
             }
         }
         ConfigChange::Command(words) => {
-            container.cmd = Some(words.clone());
+            container.cmd = (!words.is_empty()).then(|| words.clone());
             container.args_escaped = Some(true);
             *command_set = true;
         }

@@ -32,7 +32,7 @@ pub struct Lowered {
     pub operations: Vec<Operation>,
     /// What is odd about it, each by one of the handler's rules.
     pub warnings: Vec<RuleMessage>,
-    /// The instruction in the image's history; none for the text as written.
+    /// The instruction in the image's history; none for the text as written, empty to leave it out where it only configures.
     pub history: Option<String>,
 }
 

@@ -77,8 +77,8 @@ pub struct Step {
     pub text: String,
     /// What to do, without changes of the configuration.
     pub tasks: Vec<Task>,
-    /// What the image's history says; its time is not set.
-    pub history: History,
+    /// What the image's history says, if anything; its time is not set.
+    pub history: Option<History>,
     /// The build arguments that it declares, with the values that they have.
     pub declared: Vec<(String, Option<String>)>,
 }
@@ -307,11 +307,13 @@ impl Lowering {
                 }
             }
         }
-        let created_by = lowered.history.unwrap_or_else(|| {
+        // A layer without a line of its own would make the lines of all others wrong.
+        let told = lowered.history.filter(|told| !told.is_empty() || tasks.is_empty());
+        let created_by = told.unwrap_or_else(|| {
             let work = if tasks.is_empty() { "" } else { " # buildkit" };
             format!("{}{work}", command.unwrap_or_else(|| text.clone()))
         });
-        let history = History { empty_layer: tasks.is_empty(), ..recorded(created_by) };
+        let history = (!created_by.is_empty()).then(|| History { empty_layer: tasks.is_empty(), ..recorded(created_by) });
         Step { span: instruction.span.clone(), text, tasks, history, declared: Vec::new() }
     }
 
@@ -329,7 +331,7 @@ impl Lowering {
         };
         let text = format!("COPY --from={name} . /");
         let task = Task { operation: Operation::Copy(copy), env: Arc::new(Vec::new()), user: String::new(), working_dir: "/".to_owned() };
-        let history = recorded(format!("{text} # buildkit"));
+        let history = Some(recorded(format!("{text} # buildkit")));
         Step { span: from.span.clone(), text, tasks: vec![task], history, declared: Vec::new() }
     }
 
@@ -361,7 +363,7 @@ impl Lowering {
             self.scope.declare(&declaration.name, value);
         }
         let text = format!("ARG {}", shown.join(" "));
-        let history = History { empty_layer: true, ..recorded(text.clone()) };
+        let history = Some(History { empty_layer: true, ..recorded(text.clone()) });
         Ok(Step { span: instruction.span.clone(), text, tasks: Vec::new(), history, declared })
     }
 }

@@ -6,6 +6,7 @@ mod caches;
 mod checks;
 mod configure;
 mod device;
+mod epoch;
 /// Why builds fail, and where.
 pub mod error;
 mod exec;

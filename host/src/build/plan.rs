@@ -17,7 +17,7 @@ use crate::dockerfile::{Dockerfile, Instruction, Span, parse_trigger};
 use crate::fetch::NamedBy;
 use crate::graph::{Base, BuildGraph, Stage, stage_label};
 use crate::image::{Image, Layout};
-use crate::oci::{ImageConfig, Reference};
+use crate::oci::{ContainerConfig, ImageConfig, Reference};
 use crate::operation::Source;
 use crate::progress::Level;
 
@@ -449,9 +449,6 @@ pub fn start(config: &ImageConfig) -> Lowering {
     if config.config.env_value("PATH").is_none() {
         config.config.set_env("PATH", DEFAULT_PATH);
     }
-    if config.config.working_dir.is_empty() {
-        config.config.working_dir = "/".to_owned();
-    }
     Lowering::new(config)
 }
 
@@ -461,6 +458,7 @@ fn nothing(platform: &crate::oci::Platform) -> Image {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),
         variant: platform.variant.clone(),
+        config: ContainerConfig { working_dir: "/".to_owned(), ..ContainerConfig::default() },
         ..ImageConfig::default()
     })
 }

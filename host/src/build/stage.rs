@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 use tokio::task::{JoinSet, block_in_place};
 
 use super::caches::Caches;
+use super::epoch::{epoch, now};
 use super::error::{BuildError, Failure};
 use super::lowering::{Lowering, NotLowered, Step, Task};
 use super::mask::Mask;
@@ -78,6 +79,8 @@ pub struct Shared {
     outcomes: Vec<OnceCell<Result<Arc<StageOutcome>, BuildError>>>,
     blobs: Mutex<BTreeMap<Digest, Arc<OnceCell<()>>>>,
     images: Mutex<BTreeMap<String, Layered>>,
+    /// Seconds since 1970 that stand for now, where the user or the Dockerfile says so.
+    epoch: Option<i64>,
     now: String,
     /// What must not be shown.
     pub mask: Mask,
@@ -96,7 +99,8 @@ pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSe
     }
     let cancel = Cancel::new().map_err(|e| BuildError::because("failed to start", e))?;
     let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
-    let now = now(settings.source_date_epoch)?;
+    let epoch = epoch(&planner.globals, &settings);
+    let now = now(epoch)?;
     let cancelled = cancel.clone();
     let mask = Mask::new(settings.run.secrets.iter().map(|secret| &*secret.value));
     let shared = Arc::new(Shared {
@@ -107,6 +111,7 @@ pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSe
         outcomes,
         blobs: Mutex::default(),
         images: Mutex::default(),
+        epoch,
         now,
         mask,
         caches: Caches::default(),
@@ -335,7 +340,7 @@ impl Shared {
                 Some(PlannedSource::Context(context)) => Ok(SourceFiles::context(context)),
                 None => Err(Err(Failure::new(format!("no build context is called {name:?}")))),
             },
-            Source::Inline(files) => Ok(SourceFiles::inline(files, self.settings.source_date_epoch)),
+            Source::Inline(files) => Ok(SourceFiles::inline(files, self.epoch)),
             Source::Download { url, checksum } => {
                 let downloaded = self.deps.fetcher.download(url, checksum.as_deref(), NamedBy::Dockerfile).await;
                 downloaded.map(|file| SourceFiles::download(&file)).map_err(|error| Err(Failure::fetch(error)))
@@ -352,10 +357,7 @@ impl Shared {
 
     /// A layer must not depend on the clock, so what a build makes by itself is as old as can be where nobody says otherwise.
     pub fn apply_context(&self, task: &Task) -> ApplyContext {
-        ApplyContext {
-            working_dir: task.working_dir.clone().into(),
-            created: Time { seconds: self.settings.source_date_epoch.unwrap_or(0), nanoseconds: 0 },
-        }
+        ApplyContext { working_dir: task.working_dir.clone().into(), created: Time { seconds: self.epoch.unwrap_or(0), nanoseconds: 0 } }
     }
 
     /// The labels of the command line, and the time.
@@ -420,9 +422,12 @@ impl Work<'_> {
     }
 
     async fn step(&mut self, step: &Step, sources: &BTreeMap<String, PlannedSource>) -> Result<(), BuildError> {
-        let history = crate::oci::History { created: Some(self.shared.now.clone()), ..step.history.clone() };
+        let created = || Some(self.shared.now.clone());
+        let history = step.history.as_ref().map(|history| crate::oci::History { created: created(), ..history.clone() });
         if step.tasks.is_empty() {
-            self.image = std::mem::take(&mut self.image).remember(history);
+            if let Some(history) = history {
+                self.image = std::mem::take(&mut self.image).remember(history);
+            }
             return Ok(());
         }
         self.done += 1;
@@ -455,7 +460,7 @@ impl Work<'_> {
         };
         let descriptor = Descriptor::new(self.image.layer_type(compression), layer.digest, layer.size);
         let layer = Layer { descriptor, diff_id: layer.diff_id, content: LayerContent::File(layer.path) };
-        self.image = std::mem::take(&mut self.image).append(layer, history);
+        self.image = std::mem::take(&mut self.image).append(layer, history.unwrap_or_default());
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         reporter.event(Event::StepFinished { step: name, milliseconds });
         Ok(())
@@ -562,15 +567,4 @@ impl StageOutcome {
 pub fn indexed(layer: LayerSource) -> IndexedLayer {
     let LayerSource { diff_id, blob } = layer;
     IndexedLayer { diff_id, open: Arc::new(move || Ok(Box::new(std::fs::File::open(&blob)?))) }
-}
-
-/// Now, or what stands for it, as RFC 3339.
-fn now(epoch: Option<i64>) -> Result<String, BuildError> {
-    let time = match epoch {
-        Some(seconds) => {
-            time::OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| BuildError::because("SOURCE_DATE_EPOCH is out of range", e))?
-        }
-        None => time::OffsetDateTime::now_utc(),
-    };
-    time.format(&time::format_description::well_known::Rfc3339).map_err(|e| BuildError::because("the time cannot be written", e))
 }

@@ -37,7 +37,7 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
         Some(text) => text.parse().map_err(|e| usage("custom-platform", e))?,
         None => build_platform.clone(),
     };
-    let source_date_epoch = match env::get(env::SOURCE_DATE_EPOCH) {
+    let source_date_epoch = match env::get(env::SOURCE_DATE_EPOCH).filter(|text| !text.is_empty()) {
         Some(text) => Some(text.parse().map_err(|_| usage("build-arg", format!("SOURCE_DATE_EPOCH {text:?} is not a number of seconds")))?),
         None => None,
     };

@@ -15,7 +15,8 @@ pub(crate) fn text(instruction: &Instruction, operations: &[Operation]) -> Optio
         Some(
             ConfigChange::Author(value) | ConfigChange::User(value) | ConfigChange::WorkingDir(value) | ConfigChange::StopSignal(value),
         ) => value.clone(),
-        Some(ConfigChange::OnBuild(trigger)) => trigger.clone(),
+        // It is told where it runs.
+        Some(ConfigChange::OnBuild(_)) => return Some(String::new()),
         Some(ConfigChange::Shell(words)) => format!("[{}]", words.join(" ")),
         Some(ConfigChange::Entrypoint(words) | ConfigChange::Command(words)) => {
             format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
@@ -69,11 +70,16 @@ fn transfer(instruction: &Instruction, operations: &[Operation]) -> String {
     words.extend(parents.then(|| "--parents".to_owned()));
     words.extend(owner.map(|owner| format!("--chown={owner}")));
     words.extend(mode.map(|mode| format!("--chmod={mode}")));
-    let heredocs = |word: &String| match crate::heredoc::delimiter(word) {
-        Some(name) if instruction.heredocs.iter().any(|heredoc| heredoc.name == name) => format!("<<{name}"),
-        _ => word.clone(),
+    let heredoc = |word: &String| {
+        let name = crate::heredoc::delimiter(word)?;
+        instruction.heredocs.iter().any(|heredoc| heredoc.name == name).then(|| format!("<<{name}"))
     };
-    words.extend(instruction.words().iter().map(heredocs));
+    // Files come before here-documents, whatever their order.
+    words.extend(
+        instruction.words().split_last().into_iter().flat_map(|(_, sources)| sources).filter(|word| heredoc(word).is_none()).cloned(),
+    );
+    words.extend(instruction.words().iter().filter_map(heredoc));
+    words.extend(instruction.words().last().cloned());
     words.push("# buildkit".to_owned());
     words.join(" ")
 }
@@ -134,7 +140,7 @@ mod tests {
             (words("EXPOSE", &["80", "53/udp", "443", "80"]), "EXPOSE [443/tcp 53/udp 80/tcp]"),
             (words("EXPOSE", &[""]), "EXPOSE []"),
             (words("VOLUME", &["/b", "/a"]), "VOLUME [/b /a]"),
-            (line("ONBUILD", "RUN x"), "ONBUILD RUN x"),
+            (line("ONBUILD", "RUN x"), ""),
             (
                 line("HEALTHCHECK", "CMD a").with_flag("interval", "1h").with_flag("timeout", "1500ms").with_flag("start-interval", "20ms"),
                 "HEALTHCHECK {Test:[CMD-SHELL a] Interval:1h0m0s Timeout:1.5s StartPeriod:0s StartInterval:20ms Retries:0}",
@@ -144,6 +150,7 @@ mod tests {
                 words("COPY", &["a", "b"]).with_flag("chmod", "1").with_flag("chown", "2").with_flag("parents", "true"),
                 "COPY --parents --chown=2 --chmod=1 a b # buildkit",
             ),
+            (words("COPY", &["<<E", "f", "/d"]).with_heredoc("E", "x"), "COPY f <<E /d # buildkit"),
             (words("COPY", &["<<-'E'", "/d"]).with_heredoc("E", "x"), "COPY <<E /d # buildkit"),
             (words("ADD", &["http://x/y?z", "/d"]).with_flag("unpack", "true"), "ADD http://x/y?z /d # buildkit"),
         ] {

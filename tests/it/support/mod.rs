@@ -21,7 +21,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tempfile::TempDir;
 
 pub use build::Build;
-pub use image::{Entry, Image, Kind};
+pub use image::{Entry, Image, Kind, Tree};
 pub use registry::{Registry, digest_of};
 
 /// The repository's top folder.

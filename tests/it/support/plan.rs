@@ -116,7 +116,7 @@ fn config_of(planner: &Planner, index: usize) -> ImageConfig {
         PlannedBase::Image(image) => image.config.history.clone(),
         PlannedBase::Stage(parent) => config_of(planner, *parent).history,
     };
-    history.extend(plan.steps.iter().map(|step| step.history.clone()));
+    history.extend(plan.steps.iter().filter_map(|step| step.history.clone()));
     let state = plan.state.as_ref().expect("nothing looks at files of the build");
     ImageConfig { history, ..state.config.clone() }
 }
