@@ -15,6 +15,7 @@ pub mod handler;
 /// The seam to whoever has base images.
 pub mod images;
 mod inputs;
+mod layers;
 mod lowering;
 mod mask;
 mod mounts;

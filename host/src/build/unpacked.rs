@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Failure;
+use super::layers::indexed;
 use super::lowering::Task;
 use super::source::SourceFiles;
-use super::stage::{Shared, indexed};
+use super::stage::Shared;
 use super::{exec, mounts};
 use crate::layer::NewLayer;
 use crate::operation::Operation;

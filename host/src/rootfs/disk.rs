@@ -99,7 +99,7 @@ impl Disk {
     }
 
     /// To be called before something is put into the parent of a path or taken from it.
-    fn keep_time_of_parent(&mut self, path: &Path) -> Result<()> {
+    pub(in crate::rootfs) fn keep_time_of_parent(&mut self, path: &Path) -> Result<()> {
         let Some(parent) = path.parent() else { return Ok(()) };
         if !self.times.contains_key(parent)
             && let Some(metadata) = self.root.stat(here(parent))?

@@ -3,8 +3,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::*;
-use crate::fs::Root;
+use crate::fs::{Attributes, Kind, Root, Time};
 use crate::layer::entries::{EntryKind, EntryMeta, Limits, for_each_entry};
+use crate::layer::extract::{ExtractMode, ExtractOptions, extract};
 use crate::layer::{LayerOptions, LayerWriter};
 use crate::rootfs::disk::Disk;
 
@@ -131,6 +132,111 @@ fn deep_and_wide_trees_are_scanned_in_little_memory() {
     let snapshot = take(dir.path());
     assert_eq!(snapshot.len(), 5300);
     assert!(snapshot.memory() / snapshot.len() < 200, "{} bytes for each name", snapshot.memory() / snapshot.len());
+}
+
+/// Small, the same everywhere (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % end
+    }
+}
+
+/// Fills a directory with every kind of entry, under names of any bytes.
+fn grow(root: &Root, random: &mut Random) {
+    let mut directories = vec![PathBuf::new()];
+    let mut files: Vec<PathBuf> = Vec::new();
+    for number in 0..60 {
+        let parent = directories[random.below(directories.len())].clone();
+        let mut name = format!("{number}-").into_bytes();
+        let length = [1, 5, 120, 240][random.below(4)];
+        name.extend((0..length).map(|_| [b'a', b' ', b'\n', 0xff, b'\\', b'.'][random.below(6)]));
+        let path = parent.join(OsStr::from_bytes(&name));
+        let owner = [(0, 0), (12, 34), (2_147_483_647, 5), (3, 2_147_483_647)][random.below(4)];
+        let mode = [0o644, 0o4755, 0o2711, 0o1777, 0o000, 0o7777][random.below(6)];
+        let seconds = [0, 1_000_000_000, -5, 8_589_934_592][random.below(4)];
+        let mut attributes =
+            Attributes { owner: Some(owner), mode: Some(mode), mtime: Some(Time { seconds, nanoseconds: 0 }), ..Attributes::default() };
+        match random.below(8) {
+            0 | 1 => {
+                root.make_dir(&path, 0o700).unwrap();
+                directories.push(path.clone());
+            }
+            2 => root.symlink(["../..", "/etc/passwd", "nowhere"][random.below(3)], &path).unwrap(),
+            3 if !files.is_empty() => {
+                root.hard_link(&files[random.below(files.len())], &path).unwrap();
+                continue;
+            }
+            4 => root.make_node(&path, Kind::Fifo, 0o600, (0, 0)).unwrap(),
+            5 => root.make_node(&path, [Kind::CharDevice, Kind::BlockDevice][random.below(2)], 0o600, (7, 300)).unwrap(),
+            _ => {
+                let file = root.create_file(&path, 0o600).unwrap();
+                file.set_len([0, 1, 511, 512, 200_000][random.below(5)]).unwrap();
+                if random.below(3) == 0 {
+                    attributes.xattrs.insert("user.note".into(), vec![0, 255, b'=', b'\n']);
+                    attributes.xattrs.insert("security.capability".into(), b"\x01\0\0\x02\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec());
+                }
+                files.push(path.clone());
+            }
+        }
+        root.set_attributes(&path, &attributes).unwrap();
+    }
+    // What was put into them has changed their times.
+    for path in directories.iter().rev().filter(|path| !path.as_os_str().is_empty()) {
+        root.set_times(path, Time { seconds: 7, nanoseconds: 0 }).unwrap();
+    }
+}
+
+/// All that a layer says of a tree, in words.
+fn described(root: &Root) -> Vec<String> {
+    let mut walk = root.walk("").unwrap();
+    let mut words = Vec::new();
+    let mut names = std::collections::HashMap::new();
+    while let Some(entry) = walk.next().unwrap() {
+        let found = entry.metadata;
+        let first = names.entry((found.dev, found.ino)).or_insert_with(|| entry.path.to_owned()).clone();
+        let link = if found.kind == Kind::Symlink { entry.read_link().unwrap() } else { Default::default() };
+        let size = if found.kind == Kind::File { found.size } else { 0 };
+        words.push(format!(
+            "{:?} {:?} {:o} {}:{} {:?} {:?} {size} {link:?} {first:?} {:?}",
+            entry.path,
+            found.kind,
+            found.mode,
+            found.uid,
+            found.gid,
+            found.mtime,
+            found.device,
+            entry.xattrs().unwrap()
+        ));
+    }
+    words
+}
+
+/// `extract(create(tree)) == tree`.
+#[test]
+fn what_is_made_of_a_tree_unpacks_to_that_tree() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for seed in 1..=30 {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["tree", "copy"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let [tree, copy] = ["tree", "copy"].map(|name| Root::open(dir.path().join(name)).unwrap());
+        grow(&tree, &mut Random(u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15)));
+        let mut layer = LayerWriter::create(dir.path().join("layer"), LayerOptions::default()).unwrap();
+        let nothing = Disk::new(copy.try_clone().unwrap());
+        Snapshot::take(tree.as_fd(), &BTreeSet::new()).unwrap().write_changes(&Snapshot::default(), &tree, &nothing, &mut layer).unwrap();
+        let made = layer.finish().unwrap();
+        let options = ExtractOptions { mode: ExtractMode::Merge, limits: Limits::default(), expected: Some(made.diff_id) };
+        extract(std::fs::File::open(&made.path).unwrap(), &copy, &options).unwrap();
+        assert_eq!(described(&copy), described(&tree), "seed {seed}");
+    }
 }
 
 /// Measures; run by hand: `LAYERWRIGHT_SCAN=DIRECTORY cargo test --release scan_speed -- --ignored --nocapture`.

@@ -69,6 +69,7 @@ impl Lent {
             name.push(ASIDE);
             PathBuf::from(name)
         });
+        self.disk.keep_time_of_parent(&path)?;
         if let Some(aside) = &aside {
             self.disk.root().rename(&path, aside)?;
         }
@@ -126,6 +127,7 @@ impl Lent {
     }
 
     fn undo_one(&mut self, placed: &Placed) -> Result<()> {
+        self.disk.keep_time_of_parent(&placed.path)?;
         if let Some(source) = &placed.source {
             move_to(&self.disk.root().path().join(&placed.path), source)?;
         }
