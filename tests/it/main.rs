@@ -28,6 +28,8 @@ mod cli;
 mod contexts;
 mod downloads;
 mod errors;
+mod git;
+mod git_reference_conformance;
 mod golden;
 mod ignore_conformance;
 mod image_conformance;

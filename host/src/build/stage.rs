@@ -18,6 +18,7 @@ use super::settings::BuildSettings;
 use super::source::{LiveLook, PlannedSource, SourceFiles};
 use super::{Backend, Deps};
 use super::{exec, unpacked};
+use crate::context::{GitReference, Location};
 use crate::dockerfile::{Instruction, Span};
 use crate::fetch::NamedBy;
 use crate::fs::Time;
@@ -243,8 +244,20 @@ impl Shared {
                 let downloaded = self.deps.fetcher.download(url, checksum.as_deref(), NamedBy::Dockerfile).await;
                 downloaded.map(|file| SourceFiles::download(&file)).map_err(|error| Err(Failure::fetch(error)))
             }
-            Source::Git { url, .. } => Err(Err(Failure::new(format!("cannot add {url}: repositories are not cloned by this builder"))
-                .hint("clone it before the build and add the directory"))),
+            Source::Git { url, revision, directory, keep_git_dir, submodules, checksum } => {
+                let reference = GitReference {
+                    remote: url.clone(),
+                    revision: revision.clone(),
+                    directory: directory.clone(),
+                    checksum: checksum.clone(),
+                    keep_git_dir: Some(*keep_git_dir),
+                    submodules: Some(*submodules),
+                    ..GitReference::default()
+                };
+                let opened = self.deps.fetcher.open(&Location::Git(Box::new(reference)), NamedBy::Dockerfile).await;
+                let opened = opened.map_err(|error| Err(Failure::fetch(error)))?;
+                Ok(SourceFiles::Context(Arc::new(opened.context(None).map_err(|error| Err(error.into()))?)))
+            }
         }
     }
 

@@ -33,6 +33,12 @@ pub const GIT_PULL_METHOD: &str = "GIT_PULL_METHOD";
 pub const BUILDKIT_STEP_LOG_MAX_SIZE: &str = "BUILDKIT_STEP_LOG_MAX_SIZE";
 /// The user's SSH agent.
 pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
+/// Of a token for git contexts.
+pub const GIT_TOKEN: &str = "GIT_TOKEN";
+/// Of a user for git contexts.
+pub const GIT_USERNAME: &str = "GIT_USERNAME";
+/// The user's password for git contexts.
+pub const GIT_PASSWORD: &str = "GIT_PASSWORD";
 
 /// Set where output is to have no colours.
 pub const NO_COLOR: &str = "NO_COLOR";

@@ -123,6 +123,9 @@ pub fn registry_settings(args: &BuildArguments) -> Result<RegistrySettings, Usag
     })
 }
 
+/// What no program that is started for a build needs to see.
+const SECRET_VARIABLES: [&str; 2] = [env::GIT_TOKEN, env::GIT_PASSWORD];
+
 /// How files are read from the web, from the flags and the environment; of the secrets, those that are for a host.
 ///
 /// # Errors
@@ -134,6 +137,14 @@ pub fn fetch_settings(args: &BuildArguments, secrets: &[SecretSource]) -> Result
     let largest = &args.max_download_size;
     let largest = size(largest).ok_or_else(|| usage("max-download-size", format!("{largest:?} is no size; want for instance 16g")))?;
     let mut credentials = Credentials::default();
+    // As with kaniko: a token is a name without a password.
+    match (env::get(env::GIT_TOKEN), env::get(env::GIT_USERNAME), env::get(env::GIT_PASSWORD)) {
+        (Some(token), ..) => credentials.git_user(&token, ""),
+        (None, name, password) if name.is_some() || password.is_some() => {
+            credentials.git_user(&name.unwrap_or_default(), &password.unwrap_or_default());
+        }
+        _ => {}
+    }
     for secret in secrets {
         credentials.secret(&secret.id, &secret.value);
     }
@@ -141,6 +152,7 @@ pub fn fetch_settings(args: &BuildArguments, secrets: &[SecretSource]) -> Result
         private_hosts,
         largest,
         tries: args.image_download_retry.saturating_add(3),
+        secret_variables: SECRET_VARIABLES.map(str::to_owned).into(),
         credentials,
         ..FetchSettings::default()
     })

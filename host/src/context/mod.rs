@@ -9,5 +9,6 @@ mod pattern;
 pub use archive::{ArchiveError, Extracted, extract};
 pub use directory::{BuildContext, ContextError, DockerfileText, Kept, LookFirst, read_dockerfile};
 pub use ignore::{IgnoreError, IgnoreFile, Verdict};
+pub use layerwright_git_reference::GitReference;
 pub use location::{Location, LocationError};
 pub use pattern::{BadPattern, PathPattern, filepath_match};

@@ -40,6 +40,15 @@ pub enum FetchError {
     /// Other bytes than were asked for.
     #[error("digest mismatch for {url}: expected {expected}, got {found}")]
     Digest { url: String, expected: Digest, found: Digest },
+    /// A repository that cannot be had.
+    #[error("cannot fetch {url}: {why}")]
+    Git { url: String, why: String },
+    /// A repository's server that says no.
+    #[error("cannot fetch {url}: the server says {status}")]
+    Repository { url: String, status: String, code: u16 },
+    /// A repository behind SSH that nobody has given leave for.
+    #[error("cannot fetch {url}: a Dockerfile does not use the keys of whoever builds unasked")]
+    Ssh { url: String },
     /// A checksum that is none.
     #[error("{0}")]
     Checksum(String),
@@ -66,6 +75,11 @@ impl FetchError {
                 let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned))?;
                 Some(format!("a credential is given with --secret id=HTTP_AUTH_TOKEN_{host},env=NAME"))
             }
+            Self::Repository { url, code: 401 | 403 | 404, .. } => {
+                let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned))?;
+                Some(format!("if the repository is private, give a token with --secret id=GIT_AUTH_TOKEN.{host},env=NAME"))
+            }
+            Self::Ssh { .. } => Some("forward an agent with --ssh default".to_owned()),
             Self::TooLarge { .. } => Some("a larger one is allowed with --max-download-size SIZE".to_owned()),
             _ => None,
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -158,17 +159,17 @@ impl Web {
     }
 
     /// A reader of an answer's body, at most `limit` bytes of it.
-    pub(super) fn reader(&self, answer: Answer, limit: u64) -> Result<Reader<'_>, FetchError> {
+    pub(super) fn reader(&self, answer: Answer, limit: u64) -> Result<Reader, FetchError> {
         if answer.response.content_length().is_some_and(|length| length > limit) {
             return Err(FetchError::TooLarge { url: shown(&answer.url), limit });
         }
-        Ok(Reader { web: self, answer, limit, total: 0, since: Instant::now(), recent: 0 })
+        Ok(Reader { idle: self.settings.idle, answer, limit, total: 0, since: Instant::now(), recent: 0 })
     }
 }
 
 /// Reads a body piece by piece; a server that dawdles is one that does not answer.
-pub(super) struct Reader<'a> {
-    web: &'a Web,
+pub(super) struct Reader {
+    idle: Duration,
     answer: Answer,
     limit: u64,
     total: u64,
@@ -176,10 +177,10 @@ pub(super) struct Reader<'a> {
     recent: u64,
 }
 
-impl Reader<'_> {
+impl Reader {
     /// The next piece; none at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        let idle = self.web.settings.idle;
+        let idle = self.idle;
         let silent = || FetchError::Silent { host: authority(&self.answer.url), seconds: idle.as_secs() };
         let piece = match tokio::time::timeout(idle, self.answer.response.chunk()).await {
             Err(_) => return Err(silent()),

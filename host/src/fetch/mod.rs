@@ -32,10 +32,11 @@ use exchange::Web;
 
 /// Reads files from the web and git repositories, each once in a build.
 pub struct Fetcher {
-    web: Web,
+    web: Arc<Web>,
     store: Store,
     reporter: Arc<dyn Reporter>,
     downloads: Mutex<BTreeMap<String, Arc<OnceCell<Downloaded>>>>,
+    repositories: Mutex<BTreeMap<String, Arc<OnceCell<Opened>>>>,
 }
 
 /// Who named a source, which decides how far it may reach.
@@ -50,6 +51,6 @@ pub enum NamedBy {
 impl Fetcher {
     /// Keeps what it reads in `store`.
     pub fn new(settings: FetchSettings, store: Store, reporter: Arc<dyn Reporter>) -> Self {
-        Self { web: Web::new(settings), store, reporter, downloads: Mutex::default() }
+        Self { web: Arc::new(Web::new(settings)), store, reporter, downloads: Mutex::default(), repositories: Mutex::default() }
     }
 }

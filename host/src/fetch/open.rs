@@ -25,8 +25,8 @@ pub struct Opened {
     pub single: Option<PathBuf>,
     /// Whether it was put together for this build.
     pub fetched: bool,
-    modified: Option<i64>,
-    kept: Option<Kept>,
+    pub(super) modified: Option<i64>,
+    pub(super) kept: Option<Kept>,
 }
 
 impl Opened {

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Credentials;
@@ -19,6 +20,14 @@ pub struct FetchSettings {
     pub tries: u32,
     /// What servers are told of the program.
     pub user_agent: String,
+    /// The program for repositories behind SSH.
+    pub ssh: PathBuf,
+    /// The agent that it asks; its own where none is named.
+    pub ssh_agent: Option<PathBuf>,
+    /// Whether a Dockerfile's repositories may be fetched with it, which uses the keys of whoever builds.
+    pub ssh_for_dockerfiles: bool,
+    /// Variables of the environment that no program needs to see.
+    pub secret_variables: Vec<String>,
     /// What may be shown to which host.
     pub credentials: Credentials,
 }
@@ -33,6 +42,10 @@ impl Default for FetchSettings {
             connect: Duration::from_secs(30),
             tries: 3,
             user_agent: format!("layerwright/{}", env!("CARGO_PKG_VERSION")),
+            ssh: "ssh".into(),
+            ssh_agent: None,
+            ssh_for_dockerfiles: false,
+            secret_variables: Vec::new(),
             credentials: Credentials::default(),
         }
     }

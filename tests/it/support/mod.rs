@@ -5,6 +5,7 @@ pub mod build;
 pub mod cargo;
 pub mod conformance;
 pub mod container;
+pub mod git;
 pub mod image;
 pub mod keywords;
 pub mod plan;
