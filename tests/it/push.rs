@@ -1,6 +1,7 @@
 //! Pushing, and who may: passwords, certificates, several destinations.
 
 use crate::support::registry::{BASIC, PASSWORD, USER};
+use crate::support::web::Reply;
 use crate::support::{Image, Registry, TestEnv, digest_of, write};
 
 const SMALL: &str = "FROM scratch\nCOPY file /file\nENV A=1\n";
@@ -116,6 +117,92 @@ fn over_tls() {
     let error = env.build(SMALL).secure().push_to(&destination).fail(1);
     assert!(error.contains("certificate"), "{error}");
     assert_eq!(registry.manifest(&destination), None);
+}
+
+#[test]
+fn what_is_trusted_for_one_registry_is_trusted_for_no_other() {
+    let env = env();
+    let registry = Registry::tls();
+    let authority = crate::support::registry::setting("LAYERWRIGHT_TEST_TLS_AUTHORITY");
+    for flags in [
+        ["--registry-certificate", &format!("other.test={authority}")],
+        ["--skip-tls-verify-registry", "other.test"],
+        // For what is pulled.
+        ["--skip-tls-verify-pull", "--skip-tls-verify-pull=true"],
+        ["--insecure-registry", &registry.address],
+    ] {
+        let destination = registry.fresh();
+        let error = env.build(SMALL).secure().args(flags).push_to(&destination).fail(1);
+        assert!(error.contains("certificate") && error.contains(&registry.address), "{flags:?}: {error}");
+    }
+}
+
+#[test]
+fn roots_from_the_environment() {
+    let env = env();
+    let registry = Registry::tls();
+    let authority = crate::support::registry::setting("LAYERWRIGHT_TEST_TLS_AUTHORITY");
+    let folder = env.path("roots");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::copy(&authority, folder.join("any-name.pem")).expect("a copy");
+    for (name, value) in [("SSL_CERT_FILE", authority.into()), ("SSL_CERT_DIR", folder.into_os_string())] {
+        let destination = registry.fresh();
+        env.build(SMALL).secure().variable(name, value).push_to(&destination).succeed();
+        assert!(registry.manifest(&destination).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn with_a_client_certificate() {
+    let env = env();
+    let address = crate::support::registry::setting("LAYERWRIGHT_TEST_MUTUAL_REGISTRY");
+    let client = crate::support::registry::setting("LAYERWRIGHT_TEST_CLIENT");
+    let authority = crate::support::registry::setting("LAYERWRIGHT_TEST_TLS_AUTHORITY");
+    let trusted = format!("{address}={authority}");
+    let destination = format!("{address}/test/{}:latest", crate::support::unique());
+    let build = || env.build(SMALL).secure().args(["--registry-certificate", &trusted]).push_to(&destination);
+    build().args(["--registry-client-cert", &format!("{address}={client}")]).succeed();
+    let error = build().args(["--registry-client-cert", &format!("other.test={client}")]).fail(1);
+    assert!(error.contains(&address) && error.to_lowercase().contains("certificate"), "{error}");
+}
+
+#[test]
+fn to_a_tag_that_the_registry_does_not_let_go() {
+    let env = env();
+    let web = crate::support::web::Web::serve(|seen| {
+        match seen.method.as_str() {
+        _ if seen.path() == "/v2/" => Reply::ok(""),
+        "POST" => Reply::status(202).header("Location", "/v2/a/b/blobs/uploads/1"),
+        "HEAD" => Reply::status(404),
+        "PUT" if seen.path().contains("/manifests/") => Reply {
+            status: 400,
+            body: br#"{"errors":[{"code":"TAG_INVALID","message":"The image tag '1' already exists and cannot be overwritten because the tag is immutable."}]}"#.to_vec(),
+            ..Reply::default()
+        },
+        "PUT" => Reply::status(201),
+        _ => Reply::status(202),
+    }
+    });
+    let destination = format!("{}/a/b:1", web.address);
+    let error = env.build(SMALL).push_to(&destination).fail(1);
+    assert!(error.contains("immutable"), "{error}");
+    env.build(SMALL).push_to(&destination).arg("--push-ignore-immutable-tag-errors").succeed();
+    assert!(web.lines().iter().any(|line| line.starts_with("POST /v2/a/b/blobs/uploads/")));
+}
+
+#[test]
+fn without_asking_before_whether_it_may() {
+    let env = env();
+    let web = crate::support::web::Web::serve(|seen| match seen.path() {
+        "/v2/" => Reply::ok(""),
+        _ => Reply::status(403),
+    });
+    let destination = format!("{}/a/b:1", web.address);
+    let broken = "FROM scratch\nCOPY nothing /\n";
+    let error = env.build(broken).push_to(&destination).fail(1);
+    assert!(error.contains("403") && !error.contains("nothing"), "{error}");
+    let error = env.build(broken).push_to(&destination).arg("--skip-push-permission-check").fail(1);
+    assert!(error.contains("nothing"), "{error}");
 }
 
 #[test]

@@ -274,12 +274,27 @@ pub struct BuildArguments {
     /// Do not pull from the registry itself when its mirrors fail
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub skip_default_registry_fallback: bool,
+    /// Mirrors as containers-registries.conf(5) has them, from this file and from `*.conf` in FILE.d
+    #[arg(long, value_name = "FILE")]
+    pub registries_conf: Option<PathBuf>,
+    /// Mirrors as containerd has them: a directory of `HOST/hosts.toml`
+    #[arg(long, value_name = "DIR")]
+    pub registry_hosts_dir: Option<PathBuf>,
+    /// Mirrors of Docker Hub as the `registry-mirrors` of docker's daemon.json
+    #[arg(long, value_name = "FILE")]
+    pub docker_daemon_config: Option<PathBuf>,
     /// Retries of a failed push
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub push_retry: u32,
     /// Retries of a failed download
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub image_download_retry: u32,
+    /// Take a tag that the registry does not let change as pushed
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub push_ignore_immutable_tag_errors: bool,
+    /// How long a registry may be silent, in seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub registry_timeout: u64,
     /// Do not check before the build that the destination may be pushed to
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub skip_push_permission_check: bool,

@@ -20,6 +20,14 @@ pub const KANIKO_REGISTRY_MIRROR: &str = "KANIKO_REGISTRY_MIRROR";
 pub const KANIKO_REGISTRY_MAP: &str = "KANIKO_REGISTRY_MAP";
 /// As --skip-default-registry-fallback, for the mirror resolver.
 pub const KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK: &str = "KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK";
+/// As --registries-conf.
+pub const LAYERWRIGHT_REGISTRIES_CONF: &str = "LAYERWRIGHT_REGISTRIES_CONF";
+/// The drop-ins of the former: its name and `.d`. For the mirror resolver.
+pub const LAYERWRIGHT_REGISTRIES_CONF_DIR: &str = "LAYERWRIGHT_REGISTRIES_CONF_DIR";
+/// As --registry-hosts-dir.
+pub const LAYERWRIGHT_REGISTRY_HOSTS_DIR: &str = "LAYERWRIGHT_REGISTRY_HOSTS_DIR";
+/// As --docker-daemon-config.
+pub const LAYERWRIGHT_DOCKER_DAEMON_CONFIG: &str = "LAYERWRIGHT_DOCKER_DAEMON_CONFIG";
 /// Seconds since 1970 that stand for now.
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 

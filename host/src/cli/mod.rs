@@ -10,6 +10,7 @@ mod docker_config;
 mod env;
 mod inputs;
 mod isolation;
+mod mirrors;
 mod plugins;
 mod question;
 mod report;

@@ -12,6 +12,7 @@ use crate::plugin::{Grant, PluginOrigin, PluginSettings, PluginSource, registry_
 /// A grant that does not parse or belongs to no plugin.
 pub fn plugin_settings(args: &BuildArguments, warn: &mut dyn FnMut(String)) -> Result<PluginSettings, UsageError> {
     let mut settings = surroundings();
+    super::mirrors::hand_out(args, &mut settings)?;
     settings.lazy = true;
     let (docker_config, others): (Vec<_>, Vec<_>) = std::mem::take(&mut settings.plugins).into_iter().partition(is_docker_config);
     let (providers, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|plugin| helper_name(&plugin.origin).is_some());

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::args::{BuildArguments, CompressionKind, Isolation as IsolationFlag};
 use super::contexts::build_context;
@@ -87,8 +88,15 @@ pub fn outputs(args: &BuildArguments) -> Result<Outputs, UsageError> {
         digest_url: args.digest_file.as_ref().filter(|path| is_url(path)).map(|path| path.display().to_string()),
         image_name_with_digest_file: args.image_name_with_digest_file.clone(),
         image_name_tag_with_digest_file: args.image_name_tag_with_digest_file.clone(),
+        ignore_immutable_tags: args.push_ignore_immutable_tag_errors,
         ..Outputs::default()
     })
+}
+
+/// A registry by the name that it is known under, however it is written.
+fn registry(text: &str) -> String {
+    let name = text.trim().trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/').to_ascii_lowercase();
+    crate::registry::canonical(&name).to_owned()
 }
 
 /// How registries are spoken to, from the flags.
@@ -99,26 +107,28 @@ pub fn registry_settings(args: &BuildArguments) -> Result<RegistrySettings, Usag
     let mut certificates = BTreeMap::new();
     for text in &args.registry_certificates {
         let (host, path) = pair("registry-certificate", text)?;
-        certificates.insert(host, PathBuf::from(path));
+        certificates.insert(registry(&host), PathBuf::from(path));
     }
     let mut client_certificates = BTreeMap::new();
     for text in &args.registry_client_certs {
         let (host, paths) = pair("registry-client-cert", text)?;
         let (certificate, key) =
             paths.split_once(',').ok_or_else(|| usage("registry-client-cert", format!("{text:?} is not HOST=CERT,KEY")))?;
-        client_certificates.insert(host, (PathBuf::from(certificate), PathBuf::from(key)));
+        client_certificates.insert(registry(&host), (PathBuf::from(certificate), PathBuf::from(key)));
     }
     Ok(RegistrySettings {
-        insecure_registries: args.insecure_registries.iter().cloned().collect(),
+        insecure_registries: args.insecure_registries.iter().map(|name| registry(name)).collect(),
         insecure_push: args.insecure,
         insecure_pull: args.insecure_pull,
         skip_tls_verify: args.skip_tls_verify,
         skip_tls_verify_pull: args.skip_tls_verify_pull,
-        skip_tls_verify_registries: args.skip_tls_verify_registries.iter().cloned().collect(),
+        skip_tls_verify_registries: args.skip_tls_verify_registries.iter().map(|name| registry(name)).collect(),
         certificates,
         client_certificates,
         push_retry: args.push_retry,
         download_retry: args.image_download_retry,
+        idle_timeout: Duration::from_secs(args.registry_timeout),
+        connect_timeout: Duration::from_secs(args.registry_timeout.min(15)),
         ..RegistrySettings::default()
     })
 }
@@ -189,5 +199,26 @@ pub(super) fn pair(flag: &'static str, text: &str) -> Result<(String, String), U
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(usage(flag, format!("{text:?} is not NAME=VALUE"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_have_one_name() {
+        for (text, name) in [
+            ("r.io", "r.io"),
+            ("https://R.io/", "r.io"),
+            ("r.io:443", "r.io"),
+            ("r.io:8443", "r.io:8443"),
+            ("index.docker.io", "docker.io"),
+            ("registry-1.docker.io", "docker.io"),
+            ("[::1]:5000", "[::1]:5000"),
+            ("[::443]", "[::443]"),
+        ] {
+            assert_eq!(registry(text), name, "{text}");
+        }
     }
 }

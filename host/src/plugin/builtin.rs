@@ -185,6 +185,18 @@ const USUAL: &[(&str, &[&str])] = &[
             "host=$ACTIONS_ID_TOKEN_REQUEST_URL",
         ],
     ),
+    // The operator names these files, and the plugin is asked for nothing before that.
+    ("mirror-containerd", &["env=LAYERWRIGHT_REGISTRY_HOSTS_DIR", "file=$LAYERWRIGHT_REGISTRY_HOSTS_DIR"]),
+    ("mirror-docker-daemon", &["env=LAYERWRIGHT_DOCKER_DAEMON_CONFIG", "file=$LAYERWRIGHT_DOCKER_DAEMON_CONFIG"]),
+    (
+        "mirror-registries-conf",
+        &[
+            "env=LAYERWRIGHT_REGISTRIES_CONF",
+            "env=LAYERWRIGHT_REGISTRIES_CONF_DIR",
+            "file=$LAYERWRIGHT_REGISTRIES_CONF",
+            "file=$LAYERWRIGHT_REGISTRIES_CONF_DIR",
+        ],
+    ),
     ("mirror-kaniko", &["env=KANIKO_REGISTRY_MIRROR", "env=KANIKO_REGISTRY_MAP", "env=KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK"]),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::Url;
@@ -121,6 +122,7 @@ impl Parts {
             namespace: endpoint.namespace,
             headers,
             tls: endpoint.tls.map(|tls| self.tls(tls, &root)).transpose()?,
+            connect_timeout: endpoint.connect_timeout_ms.map(|millis| Duration::from_millis(millis.into())),
             root: endpoint.root,
         })
     }

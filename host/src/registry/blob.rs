@@ -17,6 +17,8 @@ use super::transport::{Backoff, retry_after};
 
 /// Bytes that go from the network to the disk at once.
 const PIECE: usize = 256 * 1024;
+/// Bytes that are worth another go at the rest.
+const PROGRESS: u64 = 1024 * 1024;
 /// Pieces on their way.
 const AHEAD: usize = 4;
 
@@ -91,11 +93,14 @@ impl Endpoint {
             return Err(Cause::TooLarge { what: "the blob", limit: BLOB_LIMIT });
         }
         let mut at = 0;
-        let mut backoff = Backoff::new(self.tries, self.transport.settings.retry_deadline);
+        // Of a place that is tried once, what has come so far is worth a second time: the next place would begin anew.
+        let mut backoff = Backoff::new(self.tries.max(2), self.transport.settings.retry_deadline);
         loop {
             let before = at;
             let result = self.download_some(descriptor, &mut at, &to).await;
-            if at > before {
+            // A trickle is none: whoever only ever sends a few bytes is given up.
+            let much = at.saturating_sub(before) >= (size / 16).clamp(1, PROGRESS);
+            if much {
                 backoff.progressed();
             }
             let (cause, asked, gate) = match result {
@@ -104,7 +109,8 @@ impl Endpoint {
                 Err((cause, asked, gate)) => (cause, asked, gate),
             };
             let gate = gate.unwrap_or_default();
-            if !cause.is_transient() || at > size || to.is_closed() || !backoff.again(&gate, asked).await {
+            let once = self.tries == 1 && !much;
+            if !cause.is_transient() || at > size || to.is_closed() || once || !backoff.again(&gate, asked).await {
                 return Err(cause);
             }
         }

@@ -130,10 +130,13 @@ impl Endpoint {
         loop {
             let result = self.follow(reached, request).await;
             let asked = match &result {
-                Ok(answer) if answer.response.status() == StatusCode::UNAUTHORIZED && !asked_again && request.body.replays() => {
+                Ok(answer) if answer.response.status() == StatusCode::UNAUTHORIZED && !asked_again => {
                     asked_again = true;
                     self.refused(reached, answer).await;
-                    continue;
+                    if request.body.replays() {
+                        continue;
+                    }
+                    None
                 }
                 Ok(answer) if is_transient(answer.response.status().as_u16()) => {
                     retry_after(answer.response.status(), answer.response.headers())
@@ -305,52 +308,55 @@ impl Endpoint {
         self.host.reached.get_or_try_init(|| self.reach()).await
     }
 
+    /// TLS first wherever there may be some: what would go over it in secret is not to go in plain because the operator
+    /// allows that too. A certificate that is not believed ends it, for a server that speaks TLS is no plain one.
     async fn reach(&self) -> Result<Reached, Cause> {
         let schemes: &[&str] = match self.host.plain {
             Plain::Refused => &["https"],
-            Plain::Loopback | Plain::Allowed => &["http", "https"],
+            Plain::Local | Plain::Allowed => &["https", "http"],
         };
-        let mut failure = None;
-        for scheme in schemes {
-            match self.ping(scheme).await {
-                Ok(Some(reached)) => return Ok(reached),
-                Ok(None) => {}
-                // Of two failures the first tells more, unless it was only that nothing in plain is spoken there.
-                Err(cause) if cause.is_transient() => failure = failure.or(Some(cause)),
-                Err(cause) => return Err(cause),
+        let mut backoff = Backoff::new(self.tries.min(4), self.transport.settings.retry_deadline);
+        loop {
+            let mut failure = None;
+            let mut asked = None;
+            for scheme in schemes {
+                match self.ping(scheme, &mut asked).await {
+                    Ok(Some(reached)) => return Ok(reached),
+                    Ok(None) => {}
+                    Err(cause) if !cause.is_transient() || cause.is_about_certificates() => return Err(cause),
+                    // Of two failures the first tells more, unless it only says that no TLS is spoken there.
+                    Err(cause) => {
+                        failure = match failure {
+                            Some(first) if !matches!(first, Cause::Unreachable { perhaps_plain: true, .. }) => Some(first),
+                            _ => Some(cause),
+                        }
+                    }
+                }
+            }
+            let failure = failure.unwrap_or_else(|| Cause::Protocol("it speaks neither https nor http".to_owned()));
+            // There is no use in insisting on TLS where none is spoken.
+            let useless = matches!(failure, Cause::Unreachable { perhaps_plain: true, .. });
+            if useless || !failure.is_transient() || !backoff.again(&Default::default(), asked).await {
+                return Err(failure);
             }
         }
-        Err(failure.unwrap_or_else(|| Cause::Protocol("it speaks neither https nor http".to_owned())))
     }
 
     /// Asks for the version (distribution-spec, "Determining Support"), which tells how to authenticate. None where the
     /// other scheme is spoken there.
-    async fn ping(&self, scheme: &str) -> Result<Option<Reached>, Cause> {
+    async fn ping(&self, scheme: &str, asked: &mut Option<std::time::Duration>) -> Result<Option<Reached>, Cause> {
         let text = format!("{scheme}://{}", self.host.root);
         let root: Url = text.parse().map_err(|_| Cause::Settings(format!("{text} is not a URL")))?;
         let origin = Origin::of(&root).ok_or_else(|| Cause::Settings(format!("{text} is not a URL of HTTP")))?;
         let client = self.transport.client(&Profile { plain: origin.is_plain(), ..self.host.profile.clone() })?;
-        let gate = self.transport.gate(&origin);
-        let mut backoff = Backoff::new(self.tries.min(3), self.transport.settings.retry_deadline);
-        let answer = loop {
-            let request = client.request(Method::GET, format!("{text}/")).headers(self.host.headers.clone());
-            match self.transport.once(&origin, request, None).await {
-                Ok(answer) if is_transient(answer.status().as_u16()) => {
-                    if !backoff.again(&gate, retry_after(answer.status(), answer.headers())).await {
-                        break answer;
-                    }
-                }
-                Ok(answer) => break answer,
-                // In plain to a port that wants TLS: there is no use in insisting.
-                Err(cause) if origin.is_plain() => return Err(cause),
-                Err(cause) if cause.is_transient() && !matches!(&cause, Cause::Unreachable { perhaps_plain: true, .. }) => {
-                    if !backoff.again(&gate, None).await {
-                        return Err(cause);
-                    }
-                }
-                Err(cause) => return Err(cause),
-            }
-        };
+        let request = client.request(Method::GET, format!("{text}/")).headers(self.host.headers.clone());
+        let answer = self.transport.once(&origin, request, None).await?;
+        if is_transient(answer.status().as_u16()) {
+            *asked = retry_after(answer.status(), answer.headers());
+            let status = answer.status().as_u16();
+            let body = self.transport.read_error(&origin, answer).await;
+            return Err(Cause::Status { status, detail: detail(&body, &[]) });
+        }
         let status = answer.status().as_u16();
         let found = challenges(answer.headers());
         if origin.is_plain() {

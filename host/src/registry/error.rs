@@ -129,6 +129,14 @@ pub enum Cause {
         /// Of the last place, which is the image's own registry where that was tried.
         last: Box<Cause>,
     },
+    /// None of the places that stand in for a registry has it, and the registry itself is not to be asked.
+    #[error("image not found on any configured mapped registries for {image}: {cause}")]
+    NotMapped {
+        /// The image.
+        image: String,
+        /// Why not.
+        cause: Box<Cause>,
+    },
     /// A local file.
     #[error("{}: {source}", .path.display())]
     File {
@@ -156,6 +164,10 @@ impl RegistryError {
     pub fn is_not_found(&self) -> bool {
         match &*self.cause {
             Cause::Everywhere { last, .. } => matches!(**last, Cause::NotFound(_)),
+            Cause::NotMapped { cause, .. } => match &**cause {
+                Cause::Everywhere { last, .. } => matches!(**last, Cause::NotFound(_)),
+                cause => matches!(cause, Cause::NotFound(_)),
+            },
             cause => matches!(cause, Cause::NotFound(_)),
         }
     }
@@ -180,6 +192,7 @@ impl Cause {
             Self::WrongPlatform { .. } => Some("name one of the available platforms with --custom-platform".to_owned()),
             Self::Auth(error) => error.hint.clone(),
             Self::Everywhere { last, .. } => last.hint(),
+            Self::NotMapped { cause, .. } => cause.hint(),
             _ => None,
         }
     }
@@ -191,6 +204,11 @@ impl Cause {
             Self::TimedOut { .. } | Self::Unreachable { .. } | Self::SizeMismatch { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether the other side speaks TLS and is not believed.
+    pub(super) fn is_about_certificates(&self) -> bool {
+        matches!(self, Self::Unreachable { why, .. } if why.to_ascii_lowercase().contains("certificate"))
     }
 
     /// Whether no other place may help either.

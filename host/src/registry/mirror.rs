@@ -1,8 +1,11 @@
 //! Who may say where an image is to be had other than at its own registry.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::auth::Access;
+use super::settings::canonical;
 
 /// Says where an image is to be had. May be called for many images at once.
 #[async_trait]
@@ -39,6 +42,14 @@ pub struct Route {
     pub fallback: bool,
 }
 
+impl Route {
+    /// Whether a registry itself is among the endpoints.
+    pub(super) fn names(&self, registry: &str) -> bool {
+        let authority = |root: &str| root.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default().to_owned();
+        self.endpoints.iter().any(|endpoint| canonical(&authority(&endpoint.root)) == canonical(registry))
+    }
+}
+
 /// One place that may have the image.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MirrorEndpoint {
@@ -58,6 +69,8 @@ pub struct MirrorEndpoint {
     pub headers: Vec<(String, String)>,
     /// How to speak TLS with it; none for the usual way.
     pub tls: Option<MirrorTls>,
+    /// For a connection to come about, where that is less than the usual limit.
+    pub connect_timeout: Option<Duration>,
 }
 
 /// How to speak TLS with an endpoint; paths of PEM files.
@@ -67,7 +80,7 @@ pub struct MirrorTls {
     pub roots: Vec<String>,
     /// Certificate and key.
     pub client: Option<(String, String)>,
-    /// Accepts any certificate.
+    /// Accepts any certificate, and plain HTTP where the root says so.
     pub skip_verification: bool,
 }
 

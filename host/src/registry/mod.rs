@@ -42,7 +42,7 @@ pub use mirror::{MirrorEndpoint, MirrorError, MirrorResolver, MirrorTls, MirrorV
 pub use origin::Refusal;
 pub use pull::RemoteImage;
 pub use push::{PushBlob, PushContent, Pushed};
-pub use settings::RegistrySettings;
+pub use settings::{RegistrySettings, canonical};
 
 use keychain::Keychain;
 use manifest::ContentCache;

@@ -100,14 +100,24 @@ pub(super) fn check_named<'a>(url: &Url, from: &Origin, mut trusted: impl Iterat
 
 /// Whether a registry's name means this machine.
 pub(super) fn is_loopback_name(registry: &str) -> bool {
-    let host = match registry.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None if registry.matches(':').count() > 1 => registry,
-        None => registry.split(':').next().unwrap_or_default(),
-    };
+    let host = bare_host(registry);
     match host.parse::<IpAddr>() {
         Ok(address) => folded(address).is_loopback(),
         Err(_) => is_loopback_host(host),
+    }
+}
+
+/// Whether a registry's name means this machine, or is an address of a private network (RFC 1918): those that kaniko, docker
+/// and their like speak to without TLS where none is offered.
+pub(super) fn is_local_name(registry: &str) -> bool {
+    is_loopback_name(registry) || bare_host(registry).parse::<Ipv4Addr>().is_ok_and(|address| address.is_private())
+}
+
+fn bare_host(registry: &str) -> &str {
+    match registry.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None if registry.matches(':').count() > 1 => registry,
+        None => registry.split(':').next().unwrap_or_default(),
     }
 }
 
@@ -204,6 +214,12 @@ mod tests {
         }
         for bad in ["localhost.io", "r.io", "10.0.0.1:5000", "docker.io"] {
             assert!(!is_loopback_name(bad), "{bad}");
+        }
+        for good in ["localhost:5000", "10.0.0.1:5000", "172.16.0.1", "192.168.1.1:80", "[::1]"] {
+            assert!(is_local_name(good), "{good}");
+        }
+        for bad in ["8.8.8.8", "172.32.0.1", "169.254.169.254", "10.0.0.1.io", "[fd00::1]:5000", "r.io"] {
+            assert!(!is_local_name(bad), "{bad}");
         }
     }
 }

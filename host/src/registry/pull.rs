@@ -84,7 +84,18 @@ impl Client {
                 served_by: endpoint.place(),
             });
         }
-        Err(attempts.cause())
+        Err(self.unmapped(reference, &version, attempts.cause()).await)
+    }
+
+    /// Says so where the registry itself was not to be asked.
+    async fn unmapped(&self, reference: &Reference, version: &Version, cause: Cause) -> Cause {
+        let route = self.route(reference.registry(), reference.repository(), version, Access::Pull).await;
+        match route {
+            Ok(Some(route)) if !route.fallback && !route.names(reference.registry()) => {
+                Cause::NotMapped { image: reference.to_string(), cause: Box::new(cause) }
+            }
+            _ => cause,
+        }
     }
 
     /// The document that a reference stands for, whatever it is: an image's manifest, an index or an artifact's manifest.
@@ -111,7 +122,7 @@ impl Client {
                 Err(cause) => attempts.failed(self, endpoint, cause, place + 1 < places.len())?,
             }
         }
-        Err(attempts.cause())
+        Err(self.unmapped(reference, &version, attempts.cause()).await)
     }
 
     /// A blob of at most `limit` bytes, verified.

@@ -61,7 +61,8 @@ impl Client {
         Ok(places)
     }
 
-    async fn route(&self, registry: &str, repository: &str, version: &Version, access: Access) -> Result<Option<Route>, Cause> {
+    /// What the first resolver with an opinion says; asked once for a tag, and once for all digests of a repository.
+    pub(super) async fn route(&self, registry: &str, repository: &str, version: &Version, access: Access) -> Result<Option<Route>, Cause> {
         if self.inner.resolvers.is_empty() {
             return Ok(None);
         }
@@ -111,11 +112,14 @@ impl Client {
             None => origin.host().to_owned(),
         };
         let transport = &self.inner.transport;
+        let any = mirror.tls.as_ref().is_some_and(|tls| tls.skip_verification);
         let plain = match (transport.settings.plain(&address, access), origin.is_plain()) {
+            (_, true) if any => Plain::Allowed,
             (Plain::Refused, true) => return Err(bad("it speaks plain HTTP, and is not named as an insecure registry")),
             (plain, _) => plain,
         };
-        let profile = transport.profile(&address, access, mirror.tls.as_ref());
+        let mut profile = transport.profile(&address, access, mirror.tls.as_ref());
+        profile.connect_timeout = mirror.connect_timeout;
         let root = format!("{address}{}", root.path().trim_end_matches('/'));
         let name = match address.as_str() {
             DOCKER_HUB_API | "index.docker.io" => DOCKER_HUB,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::auth::Access;
-use super::origin::is_loopback_name;
+use super::origin::is_local_name;
 
-/// What the operator says about registries. Registries are named `host` or `host:port`, as in an image reference.
+/// What the operator says about registries. Registries are named `host` or `host:port` as in an image reference, by their
+/// [`canonical`] name.
 #[derive(Clone, Debug)]
 pub struct RegistrySettings {
     /// Registries that may be spoken to without TLS.
@@ -73,14 +74,23 @@ impl Default for RegistrySettings {
     }
 }
 
+/// A registry by the name that the settings have it under: Docker Hub and its API are one, and a port that TLS has anyway
+/// is none.
+pub fn canonical(registry: &str) -> &str {
+    match registry.strip_suffix(":443").filter(|host| !host.ends_with(':')).unwrap_or(registry) {
+        "index.docker.io" | "registry-1.docker.io" => crate::oci::DOCKER_HUB,
+        other => other,
+    }
+}
+
 /// Whether a registry may be spoken to without TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Plain {
     /// Never.
     Refused,
-    /// Where TLS is not spoken there: it is this machine.
-    Loopback,
-    /// The operator says so.
+    /// Where TLS is not spoken there: it is this machine, or an address of a private network.
+    Local,
+    /// Where TLS is not spoken there: the operator says so.
     Allowed,
 }
 
@@ -91,10 +101,10 @@ impl RegistrySettings {
             Access::Pull => self.insecure_pull,
             Access::Push => self.insecure_push,
         };
-        if all || self.insecure_registries.contains(registry) {
+        if all || self.insecure_registries.contains(canonical(registry)) {
             Plain::Allowed
-        } else if is_loopback_name(registry) {
-            Plain::Loopback
+        } else if is_local_name(registry) {
+            Plain::Local
         } else {
             Plain::Refused
         }
@@ -102,7 +112,9 @@ impl RegistrySettings {
 
     /// Whether the certificate of `registry` is not to be checked.
     pub(super) fn skips_verification(&self, registry: &str, access: Access) -> bool {
-        self.skip_tls_verify || (self.skip_tls_verify_pull && access == Access::Pull) || self.skip_tls_verify_registries.contains(registry)
+        self.skip_tls_verify
+            || (self.skip_tls_verify_pull && access == Access::Pull)
+            || self.skip_tls_verify_registries.contains(canonical(registry))
     }
 
     /// How often a request is tried at most.

@@ -1,5 +1,6 @@
 //! The client against servers that misbehave on order.
 
+mod quirks;
 mod server;
 mod transfers;
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -26,6 +27,8 @@ pub(super) struct Profile {
     pub(super) client: Option<(PathBuf, PathBuf)>,
     /// Never through a proxy: the server is this machine.
     pub(super) direct: bool,
+    /// For a connection to come about, where that is less than the usual limit.
+    pub(super) connect_timeout: Option<Duration>,
 }
 
 /// The TLS configuration that a profile stands for. Reads files.

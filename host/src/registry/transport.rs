@@ -16,7 +16,7 @@ use super::auth::Access;
 use super::error::{Cause, clean};
 use super::mirror::MirrorTls;
 use super::origin::{Origin, is_loopback_name};
-use super::settings::RegistrySettings;
+use super::settings::{RegistrySettings, canonical};
 use super::tls::{self, Profile};
 
 /// Error bodies and token answers are read up to here.
@@ -24,7 +24,7 @@ pub(super) const SMALL: u64 = 64 * 1024;
 /// No server makes this program wait longer at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Fewer bytes than this within the idle time-out are no progress.
-const LEAST_PROGRESS: u64 = 1024;
+const LEAST_PROGRESS: u64 = 16 * 1024;
 
 /// Connections, and what is known of the servers they go to.
 pub(super) struct Transport {
@@ -46,18 +46,20 @@ impl Transport {
             Some(tls) => Profile {
                 skip_verification: tls.skip_verification || settings.skips_verification(authority, access),
                 only_roots: tls.roots.iter().map(PathBuf::from).collect(),
-                more_roots: settings.certificates.get(authority).cloned().into_iter().collect(),
+                more_roots: settings.certificates.get(canonical(authority)).cloned().into_iter().collect(),
                 client: tls.client.as_ref().map(|(certificate, key)| (certificate.into(), key.into())),
                 plain: false,
                 direct,
+                connect_timeout: None,
             },
             None => Profile {
                 skip_verification: settings.skips_verification(authority, access),
-                more_roots: settings.certificates.get(authority).cloned().into_iter().collect(),
+                more_roots: settings.certificates.get(canonical(authority)).cloned().into_iter().collect(),
                 only_roots: Vec::new(),
-                client: settings.client_certificates.get(authority).cloned(),
+                client: settings.client_certificates.get(canonical(authority)).cloned(),
                 plain: false,
                 direct,
+                connect_timeout: None,
             },
         }
     }
@@ -73,7 +75,7 @@ impl Transport {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
-            .connect_timeout(self.settings.connect_timeout)
+            .connect_timeout(profile.connect_timeout.map_or(self.settings.connect_timeout, |less| less.min(self.settings.connect_timeout)))
             .user_agent(self.settings.user_agent.clone());
         if profile.direct {
             builder = builder.no_proxy();

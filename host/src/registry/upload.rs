@@ -17,6 +17,8 @@ use super::transport::{Backoff, retry_after};
 
 /// Where a registry finds one request for all too large.
 const CHUNK: u64 = 16 * 1024 * 1024;
+/// A registry that takes no more than this at once is not uploaded to.
+const LEAST_CHUNK: u64 = 64 * 1024;
 const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
 /// Bytes to upload.
@@ -79,54 +81,57 @@ impl Endpoint {
 
     /// Uploads a blob through a session; a session that is lost is replaced.
     pub(super) async fn upload(&self, session: Session, descriptor: &Descriptor, bulk: &Bulk) -> Result<(), Cause> {
-        let mut session = session;
-        let mut at = 0;
-        let mut chunk = descriptor.size;
+        let mut upload = Upload { session, at: 0, chunk: descriptor.size, streams: true };
         let mut backoff = Backoff::new(self.tries, self.transport.settings.retry_deadline);
+        let mut asked_again = false;
+        let mut broken = 0;
         loop {
-            let before = at;
-            let sent = self.send_rest(&mut session, descriptor, bulk, &mut at, &mut chunk).await;
-            let stopped = match sent {
-                Ok(()) => match self.close_upload(&session, descriptor).await {
-                    Ok(()) => return Ok(()),
-                    Err(stopped) => stopped,
-                },
-                Err(stopped) => stopped,
+            let before = upload.at;
+            let sent = match self.send_rest(&mut upload, descriptor, bulk).await {
+                Ok(()) => self.close_upload(&upload, descriptor, bulk).await,
+                stopped => stopped,
             };
-            if at > before {
+            let Err(Stopped { cause, asked }) = sent else { return Ok(()) };
+            if upload.at > before {
                 backoff.progressed();
             }
-            let Stopped { cause, asked } = stopped;
-            let lost = matches!(&cause, Cause::NotFound(_) | Cause::Status { status: 409 | 410 | 416, .. });
-            let origin = super::origin::Origin::of(&session.location);
+            // What is streamed from elsewhere could not be sent again with the new token at once.
+            let expired = matches!(&cause, Cause::Denied { status: 401, .. }) && !std::mem::replace(&mut asked_again, true);
+            // The bytes are right, for they are checked before: something between spoilt them.
+            let spoilt = matches!(&cause, Cause::Status { status: 400, detail } if detail.contains("DIGEST_INVALID") || detail.contains("SIZE_INVALID"));
+            let lost = spoilt || matches!(&cause, Cause::NotFound(_) | Cause::Status { status: 409 | 410 | 416, .. });
+            let origin = super::origin::Origin::of(&upload.session.location);
             let gate = origin.map(|origin| self.transport.gate(&origin)).unwrap_or_default();
-            if !(cause.is_transient() || lost) || !backoff.again(&gate, asked).await {
+            if !(cause.is_transient() || lost || expired) || !backoff.again(&gate, asked).await {
                 return Err(cause);
             }
             // The answer may have been lost and not the blob.
             if self.has_blob(descriptor.digest).await.unwrap_or(false) {
                 return Ok(());
             }
-            match self.standing(&mut session).await {
-                Some(arrived) if arrived <= descriptor.size => at = arrived,
+            // Who hangs up on one long request again and again may take short ones: some proxies say "too large" that way.
+            broken += u32::from(matches!(&cause, Cause::Unreachable { .. }) && upload.at == 0);
+            if broken >= 2 && upload.chunk > CHUNK {
+                upload.chunk = CHUNK.max(upload.session.least);
+            }
+            match if spoilt { None } else { self.standing(&mut upload.session).await } {
+                Some(arrived) if arrived <= descriptor.size => upload.at = arrived,
                 _ => {
                     let Opened::Session(fresh) = self.open_upload(None).await? else { return Ok(()) };
-                    (session, at) = (fresh, 0);
+                    let old = std::mem::replace(&mut upload.session, fresh);
+                    upload.at = 0;
+                    if spoilt {
+                        self.abort_upload(old).await;
+                    }
                 }
             }
         }
     }
 
     /// Sends what the registry does not have yet.
-    async fn send_rest(
-        &self,
-        session: &mut Session,
-        descriptor: &Descriptor,
-        bulk: &Bulk,
-        at: &mut u64,
-        chunk: &mut u64,
-    ) -> Result<(), Stopped> {
-        while *at < descriptor.size {
+    async fn send_rest(&self, upload: &mut Upload, descriptor: &Descriptor, bulk: &Bulk) -> Result<(), Stopped> {
+        let Upload { session, at, chunk, streams } = upload;
+        while *at < descriptor.size && *streams {
             let whole = *at == 0 && *chunk >= descriptor.size;
             let length = (descriptor.size - *at).min((*chunk).max(1));
             let mut request = Request::new(Method::PATCH, session.location.clone()).header(CONTENT_TYPE, "application/octet-stream")?;
@@ -159,12 +164,15 @@ impl Endpoint {
                     let now = arrived.filter(|arrived| *arrived > *at).unwrap_or(expected).min(expected);
                     *at = now;
                 }
-                413 if whole => {
-                    *chunk = CHUNK.max(session.least);
-                    if *chunk >= descriptor.size {
+                413 => {
+                    let less = CHUNK.min(length / 2).max(session.least);
+                    if less >= length || less < LEAST_CHUNK {
                         return Err(self.failed(answer).await.into());
                     }
+                    *chunk = less;
                 }
+                // It takes a blob in the request that ends the upload, and no other way.
+                405 | 501 if whole => *streams = false,
                 code => {
                     let asked = if is_transient(code) { retry_after(status, answer.response.headers()) } else { None };
                     return Err(Stopped { cause: self.failed(answer).await, asked });
@@ -192,12 +200,26 @@ impl Endpoint {
         }
     }
 
-    /// Names the digest of what was sent, which makes a blob of it.
-    async fn close_upload(&self, session: &Session, descriptor: &Descriptor) -> Result<(), Stopped> {
-        let mut url = session.location.clone();
+    /// Names the digest of what was sent, which makes a blob of it; sends all of it along where it was not sent before.
+    async fn close_upload(&self, upload: &Upload, descriptor: &Descriptor, bulk: &Bulk) -> Result<(), Stopped> {
+        let mut url = upload.session.location.clone();
         url.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());
-        let request = Request::new(Method::PUT, url).header(CONTENT_LENGTH, "0")?;
-        let answer = self.send(&request).await?;
+        let mut request = Request::new(Method::PUT, url);
+        let mut source = None;
+        if upload.streams {
+            request = request.header(CONTENT_LENGTH, "0")?;
+        } else {
+            request = request.header(CONTENT_TYPE, "application/octet-stream")?;
+            (request.body, source) = self.payload(bulk, 0, descriptor.size);
+        }
+        let answer = self.send(&request).await;
+        if let Some(Ok(Err(cause))) = match source {
+            Some(task) => Some(task.await),
+            None => None,
+        } {
+            return Err(cause.into());
+        }
+        let answer = answer?;
         let status = answer.response.status();
         match status.as_u16() {
             200..=204 => Ok(()),
@@ -220,6 +242,17 @@ impl Endpoint {
         }
         Some(arrived)
     }
+}
+
+/// How far an upload has come, and how it goes on.
+struct Upload {
+    session: Session,
+    /// Bytes that have arrived.
+    at: u64,
+    /// Bytes to send at once.
+    chunk: u64,
+    /// Whether the registry takes bytes before the request that ends the upload.
+    streams: bool,
 }
 
 /// Why an upload broke off.

@@ -156,6 +156,17 @@ impl Host {
         self.files.get(path).cloned().ok_or_else(|| missing(path))
     }
 
+    pub(crate) fn list_files(&self, path: &str) -> Result<Vec<String>, Error> {
+        self.ask(path)?;
+        let directory = path.trim_end_matches('/');
+        let below = self.files.keys().filter_map(|known| known.strip_prefix(directory)?.strip_prefix('/'));
+        let names: BTreeSet<&str> = below.map(|rest| rest.split('/').next().unwrap_or(rest)).collect();
+        if names.is_empty() {
+            return Err(missing(path));
+        }
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
+
     pub(crate) fn run_helper(&self, name: &str, server: &str) -> Result<Option<Entry>, Error> {
         self.ask(name)?;
         if !self.helpers.keys().any(|(known, _)| known == name) {

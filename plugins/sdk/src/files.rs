@@ -27,3 +27,14 @@ pub fn optional(path: &str) -> Result<Option<Vec<u8>>, Error> {
         Err(error) => Err(error),
     }
 }
+
+/// The names in a directory, sorted.
+///
+/// # Errors
+/// [`crate::ErrorCode::Denied`] without a grant, [`crate::ErrorCode::NotFound`] where nothing is there.
+pub fn entries(path: &str) -> Result<Vec<String>, Error> {
+    #[cfg(target_arch = "wasm32")]
+    return host::entries(path);
+    #[cfg(not(target_arch = "wasm32"))]
+    crate::fake::with(|fake| fake.list_files(path))
+}

@@ -27,6 +27,7 @@ impl Endpoint {
             namespace: false,
             headers: Vec::new(),
             tls: None,
+            connect_timeout_ms: None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod git;
 pub mod image;
 pub mod keywords;
 pub mod plan;
+pub mod proxy;
 pub mod registry;
 pub mod rust;
 pub mod web;

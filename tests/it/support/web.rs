@@ -112,6 +112,11 @@ fn converse(mut stream: TcpStream, answer: &(dyn Fn(&Seen) -> Reply + Send + Syn
                 break end + 4;
             }
             more(&mut stream, &mut bytes)?;
+            // Registries are asked for TLS first; a server without it says so at once.
+            if bytes.first() == Some(&0x16) {
+                stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").ok()?;
+                return None;
+            }
         };
         let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
         let mut lines = text.lines();

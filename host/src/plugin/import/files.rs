@@ -17,6 +17,9 @@ use crate::plugin::v0_1::wit::types::{Error, ErrorCode};
 /// Of a file, in bytes.
 const LARGEST: u64 = 1 << 20;
 
+/// Names of a directory.
+const MOST_NAMES: usize = 10_000;
+
 /// Where a granted file is.
 enum Place {
     Itself(PathBuf),
@@ -28,19 +31,30 @@ impl files::Host for State {
         let Some(place) = self.place(&path) else {
             return Err(self.deny(&format!("read the file {path}"), format!("file={path}")));
         };
-        place.open().and_then(read).map_err(|why| match why.kind() {
+        place.open(OFlags::empty()).and_then(read).map_err(|why| self.failed(&path, &why))
+    }
+
+    fn entries(&mut self, path: String) -> Result<Vec<String>, Error> {
+        let Some(place) = self.place(&path) else {
+            return Err(self.deny(&format!("list the directory {path}"), format!("file={path}")));
+        };
+        place.open(OFlags::DIRECTORY).and_then(|folder| names(&folder)).map_err(|why| self.failed(&path, &why))
+    }
+}
+
+impl State {
+    fn failed(&mut self, path: &str, why: &io::Error) -> Error {
+        match why.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => error(ErrorCode::NotFound, format!("{path}: not found")),
-            io::ErrorKind::FileTooLarge => error(ErrorCode::TooLarge, format!("{path}: larger than 1 MiB")),
+            io::ErrorKind::FileTooLarge => error(ErrorCode::TooLarge, format!("{path}: larger than 1 MiB or than {MOST_NAMES} names")),
             // A link that leads out of the granted directory.
             _ if [rustix::io::Errno::XDEV, rustix::io::Errno::LOOP].iter().any(|left| why.raw_os_error() == Some(left.raw_os_error())) => {
                 self.deny(&format!("follow the link {path}"), "file=PATH, with the path that it leads to".to_owned())
             }
             _ => error(ErrorCode::Failed, format!("{path}: {why}")),
-        })
+        }
     }
-}
 
-impl State {
     fn place(&self, asked: &str) -> Option<Place> {
         if self.describing || asked.contains('\0') {
             return None;
@@ -63,9 +77,9 @@ impl State {
 }
 
 impl Place {
-    fn open(&self) -> io::Result<File> {
+    fn open(&self, more: OFlags) -> io::Result<File> {
         // Without waiting for the writer of a FIFO.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = more | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         match self {
             Self::Itself(path) => Ok(rustix::fs::open(path, flags, Mode::empty())?.into()),
             Self::Below(folder, rest) => {
@@ -95,6 +109,20 @@ fn step_by_step(folder: std::os::fd::OwnedFd, rest: &Path, flags: OFlags) -> io:
     Ok(at.into())
 }
 
+/// Names that are no text are left out: no path that a plugin asks for leads there.
+fn names(folder: &File) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        match entry?.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(_) if found.len() == MOST_NAMES => return Err(io::ErrorKind::FileTooLarge.into()),
+            Ok(name) => found.push(name.to_owned()),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 fn read(file: File) -> io::Result<Vec<u8>> {
     let found = file.metadata()?;
     if !found.is_file() {
@@ -116,7 +144,7 @@ mod tests {
     use super::*;
 
     fn below(folder: &Path, path: &str) -> io::Result<Vec<u8>> {
-        Place::Below(folder.to_owned(), path.into()).open().and_then(read)
+        Place::Below(folder.to_owned(), path.into()).open(OFlags::empty()).and_then(read)
     }
 
     #[test]
@@ -143,8 +171,13 @@ mod tests {
             assert!(slowly(path).is_err(), "{path}");
         }
 
+        let list = |path: &str| Place::Below(folder.clone(), path.into()).open(OFlags::DIRECTORY).and_then(|folder| names(&folder));
+        assert_eq!(list("inside/data").unwrap(), ["file"]);
+        assert_eq!(list("inside/data/file").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert!(Place::Below(inside.clone(), "parent".into()).open(OFlags::DIRECTORY).is_err());
+
         // The operator's own path may be a link.
-        assert_eq!(Place::Itself(inside.join("up")).open().and_then(read).unwrap(), b"secret");
+        assert_eq!(Place::Itself(inside.join("up")).open(OFlags::empty()).and_then(read).unwrap(), b"secret");
         fs::write(inside.join("large"), vec![0; (1 << 20) + 1]).unwrap();
         assert_eq!(below(&inside, "large").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         fs::remove_dir_all(&folder).unwrap();

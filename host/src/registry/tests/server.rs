@@ -31,6 +31,8 @@ pub(crate) struct Reply {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     cut: Option<usize>,
+    dribble: Option<std::time::Duration>,
+    promise: Option<usize>,
 }
 
 impl Reply {
@@ -45,6 +47,18 @@ impl Reply {
 
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
+        self
+    }
+
+    /// Sends the body byte by byte with such a pause between two.
+    pub(crate) fn dribble(mut self, pause: std::time::Duration) -> Self {
+        self.dribble = Some(pause);
+        self
+    }
+
+    /// Promises a longer body than it sends, and keeps the connection.
+    pub(crate) fn promise(mut self, length: usize) -> Self {
+        self.promise = Some(length);
         self
     }
 
@@ -101,6 +115,11 @@ async fn converse(mut stream: TcpStream, answer: &(impl Fn(&Seen) -> Reply + Syn
             if stream.read_buf(&mut bytes).await? == 0 {
                 return Ok(());
             }
+            // TLS is asked for first; a server without it says so at once.
+            if bytes.first() == Some(&0x16) {
+                stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTPS request to an HTTP server.\n").await?;
+                return stream.shutdown().await;
+            }
         };
         let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
         let mut lines = text.lines();
@@ -121,15 +140,26 @@ async fn converse(mut stream: TcpStream, answer: &(impl Fn(&Seen) -> Reply + Syn
         bytes.drain(..head + length);
         log.lock().unwrap().push(seen.clone());
         let reply = answer(&seen);
-        let mut out = format!("HTTP/1.1 {} X\r\ncontent-length: {}\r\n", reply.status, reply.body.len());
+        let mut out = format!("HTTP/1.1 {} X\r\ncontent-length: {}\r\n", reply.status, reply.promise.unwrap_or(reply.body.len()));
         for (name, value) in &reply.headers {
             out.push_str(&format!("{name}: {value}\r\n"));
         }
         out.push_str("\r\n");
         let mut out = out.into_bytes();
         let body = if seen.method == "HEAD" { &[][..] } else { &reply.body[..reply.cut.unwrap_or(reply.body.len())] };
-        out.extend_from_slice(body);
-        stream.write_all(&out).await?;
+        match reply.dribble {
+            Some(pause) => {
+                stream.write_all(&out).await?;
+                for byte in body {
+                    stream.write_all(&[*byte]).await?;
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            None => {
+                out.extend_from_slice(body);
+                stream.write_all(&out).await?;
+            }
+        }
         if reply.cut.is_some() {
             return stream.shutdown().await;
         }

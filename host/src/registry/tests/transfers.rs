@@ -3,7 +3,7 @@
 use super::*;
 use crate::image::BlobSource;
 
-fn source(server: &Server) -> BlobSource {
+pub(crate) fn source(server: &Server) -> BlobSource {
     BlobSource { registry: server.name.clone(), repository: "a/b".to_owned() }
 }
 
@@ -70,7 +70,7 @@ async fn a_blob_that_is_not_what_it_should_be_leaves_no_file() {
     }
 }
 
-fn blob(sample: &Sample) -> PushBlob {
+pub(crate) fn blob(sample: &Sample) -> PushBlob {
     PushBlob { descriptor: sample.descriptor(), content: PushContent::Bytes(sample.layer.clone().into()) }
 }
 
@@ -187,6 +187,7 @@ fn mirror(server: &Server, resolve: bool) -> MirrorEndpoint {
         namespace: true,
         headers: vec![("x-mirror".to_owned(), "1".to_owned())],
         tls: None,
+        connect_timeout: None,
     }
 }
 
