@@ -1,7 +1,7 @@
 //! Where images are pulled from: the standard resolvers, each from its own kind of file.
 
 use crate::support::proxy::Proxy;
-use crate::support::{Image, Registry, TestEnv, write};
+use crate::support::{Image, Registry, TestEnv, digest_of, write};
 
 fn pulls(env: &TestEnv, image: &str, args: &[&str]) -> Image {
     env.file("file", "content");
@@ -86,9 +86,11 @@ fn hosts_toml_tells_hosts_trust_headers_and_certificates() {
     let args = ["--registry-hosts-dir", folder.to_str().expect("UTF-8")];
 
     pulls(&env, "corp.test/base/busybox:latest", &args);
+    assert!(proxy.take().iter().all(|passed| !passed.target.contains("manifests/latest")));
+    let manifest = open.raw_manifest(&open.reference("base/busybox:latest")).expect("the base is there");
+    pulls(&env, &format!("corp.test/base/busybox@{}", digest_of(manifest.as_bytes())), &args);
     let passed = proxy.take();
     assert!(passed.iter().any(|passed| passed.target.contains("/blobs/sha256:")), "blobs come from the mirror: {passed:?}");
-    assert!(passed.iter().all(|passed| !passed.target.contains("manifests/latest")), "{passed:?}");
     assert!(passed.iter().filter(|passed| passed.target.contains("/blobs/")).all(|p| p.target.contains("ns=corp.test")), "{passed:?}");
     pulls(&env, "tls.test:5000/base/busybox:latest", &args);
 

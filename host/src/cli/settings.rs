@@ -89,7 +89,6 @@ pub fn outputs(args: &BuildArguments) -> Result<Outputs, UsageError> {
         image_name_with_digest_file: args.image_name_with_digest_file.clone(),
         image_name_tag_with_digest_file: args.image_name_tag_with_digest_file.clone(),
         ignore_immutable_tags: args.push_ignore_immutable_tag_errors,
-        ..Outputs::default()
     })
 }
 

@@ -213,12 +213,11 @@ impl Endpoint {
             (request.body, source) = self.payload(bulk, 0, descriptor.size);
         }
         let answer = self.send(&request).await;
-        if let Some(Ok(Err(cause))) = match source {
-            Some(task) => Some(task.await),
-            None => None,
-        } {
-            return Err(cause.into());
-        }
+        // A stream that broke off because its source did.
+        match source {
+            Some(task) => task.await.unwrap_or(Ok(())),
+            None => Ok(()),
+        }?;
         let answer = answer?;
         let status = answer.response.status();
         match status.as_u16() {
