@@ -34,7 +34,7 @@ fn faults(seed: u64) -> impl Fn(&str, &str) -> Fault + Send + Sync + 'static {
             *burst -= 1;
             return Fault::Status(503);
         }
-        if random(&state) % 8 != 0 {
+        if !random(&state).is_multiple_of(8) {
             return Fault::None;
         }
         match random(&state) % 9 {

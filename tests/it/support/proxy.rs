@@ -55,10 +55,13 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
+/// What goes wrong with a request, by its method and target.
+type Faults = Box<dyn Fn(&str, &str) -> Fault + Send + Sync>;
+
 struct Shared {
     registry: String,
     delay: Duration,
-    fault: Box<dyn Fn(&str, &str) -> Fault + Send + Sync>,
+    fault: Faults,
     passed: Mutex<Vec<Passed>>,
     now: AtomicUsize,
     most: AtomicUsize,
@@ -120,12 +123,12 @@ impl Shared {
         let done = (|| {
             let fault = (self.fault)(&method, &target);
             if fault == Fault::ResetBefore {
-                return Some(reset(&client));
+                return reset(&client);
             }
             read_body(&mut client, &mut body, length)?;
             thread::sleep(self.delay);
             match fault {
-                Fault::Stall => return Some(wait(&mut client)),
+                Fault::Stall => return wait(&mut client),
                 Fault::Status(status) => {
                     let later = if status == 429 { "Retry-After: 1\r\n" } else { "" };
                     let answer = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: 0\r\n{later}\r\n");
@@ -160,7 +163,7 @@ impl Shared {
 
     fn answer(&self, client: &mut TcpStream, mut answer: Vec<u8>, end: usize, fault: Fault) -> Option<()> {
         match fault {
-            Fault::ResetAfter => return Some(reset(client)),
+            Fault::ResetAfter => return reset(client),
             Fault::Truncated => answer.truncate(end + (answer.len() - end) / 2),
             Fault::SpoiltAnswer => flip(&mut answer[end..]),
             Fault::Dribble => {
@@ -221,11 +224,11 @@ fn flip(bytes: &mut [u8]) {
 }
 
 /// Closing with bytes unread makes it a reset.
-fn reset(client: &TcpStream) {
-    let _ = client.shutdown(Shutdown::Both);
+fn reset(client: &TcpStream) -> Option<()> {
+    client.shutdown(Shutdown::Both).ok()
 }
 
 /// Until the other side has had enough.
-fn wait(client: &mut TcpStream) {
-    let _ = client.read(&mut [0; 1]);
+fn wait(client: &mut TcpStream) -> Option<()> {
+    client.read(&mut [0; 1]).ok().map(drop)
 }
