@@ -47,6 +47,10 @@ mod push;
 mod registry_faults;
 mod registry_requests;
 mod sandbox;
+mod scenarios_add;
+mod scenarios_args;
+mod scenarios_copy;
+mod scenarios_copy_sources;
 mod shell_conformance;
 mod table_conformance;
 

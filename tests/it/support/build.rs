@@ -92,6 +92,11 @@ impl<'a> Build<'a> {
         self
     }
 
+    /// At a fixed time, so that the same files make the same layers.
+    pub fn repeatable(self) -> Self {
+        self.variable("SOURCE_DATE_EPOCH", "1700000000")
+    }
+
     /// Another place than the test's for what is kept between builds.
     pub fn store(mut self, folder: PathBuf) -> Self {
         self.store = folder;

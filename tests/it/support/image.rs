@@ -182,6 +182,16 @@ impl Entry {
     }
 }
 
+/// The paths of all but directories.
+pub fn files(tree: &Tree) -> Vec<&str> {
+    tree.iter().filter(|(_, entry)| entry.kind != Kind::Directory).map(|(path, _)| path.as_str()).collect()
+}
+
+/// The same below a directory, seen from there.
+pub fn files_below<'a>(tree: &'a Tree, directory: &str) -> Vec<&'a str> {
+    files(tree).into_iter().filter_map(|path| path.strip_prefix(directory)?.strip_prefix('/')).collect()
+}
+
 fn read_entry(mut entry: tar::Entry<'_, Box<dyn Read>>) -> (String, Entry) {
     let path = clean(&String::from_utf8_lossy(&entry.path_bytes()));
     let mut xattrs = BTreeMap::new();

@@ -85,6 +85,18 @@ impl TestEnv {
         path
     }
 
+    /// Writes files of the build context that hold their own names.
+    pub fn files(&self, names: &[&str]) {
+        for name in names {
+            self.file(name, name);
+        }
+    }
+
+    /// Makes a symbolic link in the build context.
+    pub fn link(&self, target: &str, name: &str) {
+        std::os::unix::fs::symlink(target, self.path("context").join(name)).expect("a link");
+    }
+
     /// A build of a Dockerfile, in which `{registry}` stands for the address of the registry. The image is pushed nowhere and written to
     /// a layout, until the test says otherwise.
     pub fn build(&self, dockerfile: &str) -> Build<'_> {

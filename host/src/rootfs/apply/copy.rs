@@ -254,20 +254,32 @@ impl Copier<'_> {
         let inside = normalise(OsStr::new(rest));
         let include = (!inside.as_os_str().is_empty()).then_some(rest);
         let selection = Selection::new(include, exclude)?;
-        let base = normalise(OsStr::new(base));
-        let found = resolve(&*self.source.tree, root(), &base, Last::Follow)?;
-        let missing = |copier: &Self| not_found(&*copier.source.tree, pattern);
-        let Some(node) = found.node.filter(|node| node.is_dir()) else { return Err(missing(self)) };
-        if !has_wildcard(rest) && self.source.tree.stat(&found.path.join(&inside))?.is_none() {
-            return Err(missing(self));
+        // What a pattern does not find is no error.
+        let several = has_wildcard(base);
+        let bases = if several { expand(&*self.source.tree, base)? } else { vec![normalise(OsStr::new(base))] };
+        for base in bases {
+            let found = resolve(&*self.source.tree, root(), &base, Last::Follow)?;
+            let node = found.node.filter(|node| node.is_dir());
+            let literal = !has_wildcard(rest);
+            let there = node.is_some() && (!literal || self.source.tree.stat(&found.path.join(&inside))?.is_some());
+            match node.filter(|_| there) {
+                Some(node) => self.below_base(found.path, node, &selection, destination)?,
+                None if several => {}
+                None => return Err(not_found(&*self.source.tree, pattern)),
+            }
         }
+        Ok(())
+    }
+
+    /// Copies what is selected of a directory, with its parents up to there.
+    fn below_base(&mut self, from: PathBuf, node: Node, selection: &Selection, destination: &Destination) -> Result<()> {
         let (to, there) = self.prepare(destination)?;
         let to = if there.is_none() { self.make_dirs(&to)? } else { to };
         if let Some(there) = there.filter(|there| !there.is_dir()) {
             return Err(ApplyError::Conflict { path: to, what: Kind::Directory, there: there.kind });
         }
-        let mut way = vec![Pending { from: found.path, to, node, made: true, finish: false }];
-        self.below(&mut way, Path::new(""), selection.start(), &selection, there.is_none())
+        let mut way = vec![Pending { from, to, node, made: true, finish: false }];
+        self.below(&mut way, Path::new(""), selection.start(), selection, there.is_none())
     }
 
     fn unpack(&mut self, from: &Path, node: &Node, destination: &Destination) -> Result<()> {
