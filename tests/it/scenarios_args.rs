@@ -312,3 +312,47 @@ fn the_configuration_of_an_image_of_nothing() {
     assert_eq!(image.setting("Env"), &json!([PATH, "foo=bar"]));
     assert_eq!(history(&image, 0), [("ENV foo=bar", false)]);
 }
+
+// scenarios 32 and 33
+#[test]
+fn the_history_is_that_of_the_last_stage_and_says_what_was_done() {
+    let env = TestEnv::new();
+    env.files(&["foo"]);
+    let dockerfile = r#"
+FROM scratch AS other
+COPY foo /other
+ENV other=1
+FROM {registry}/base/busybox:latest
+ENV foo=bar
+COPY foo /foo2
+EXPOSE 9000 8080/tcp 53/udp
+WORKDIR /
+WORKDIR made
+RUN echo bar > foo4
+RUN ["ls"]
+ARG foo=bar
+ARG bar=123
+ARG foo=bar2
+RUN ls /etc/ > /dev/null
+USER nobody
+CMD ["a", "b"]
+"#;
+    let image = env.build(dockerfile).succeed();
+    let wanted = [
+        ("ENV foo=bar", false),
+        ("COPY foo /foo2 # buildkit", true),
+        ("EXPOSE [53/udp 8080/tcp 9000/tcp]", false),
+        ("WORKDIR /", false),
+        ("WORKDIR /made", true),
+        ("RUN /bin/sh -c echo bar > foo4 # buildkit", true),
+        ("RUN ls # buildkit", true),
+        ("ARG foo=bar", false),
+        ("ARG bar=123", false),
+        ("ARG foo=bar2", false),
+        ("RUN |2 foo=bar2 bar=123 /bin/sh -c ls /etc/ > /dev/null # buildkit", true),
+        ("USER nobody", false),
+        ("CMD [\"a\" \"b\"]", false),
+    ];
+    assert_eq!(history(&image, 1), wanted);
+    assert_eq!(image.variable("other"), None);
+}
