@@ -41,7 +41,10 @@ pub fn carry_out(
             Operation::Exec(exec) => {
                 exec::make_working_dir(tree.root().try_clone()?, task, exec)?;
                 let mut mounts = mounts::prepare(task, exec, sources, shared)?;
-                let loans = std::mem::take(&mut mounts.list).into_iter().map(|mount| Ok((mount.target, loan(mount.kind)?))).collect::<Result<_, Failure>>()?;
+                let loans = std::mem::take(&mut mounts.list)
+                    .into_iter()
+                    .map(|mount| Ok((mount.target, loan(mount.kind)?)))
+                    .collect::<Result<_, Failure>>()?;
                 let lent = Lent::new(Disk::new(tree.root().try_clone()?), loans)?;
                 let ran = exec::run(task, exec, tree.path(), &mounts, step, shared);
                 let returned = lent.take_back();
