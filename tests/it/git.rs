@@ -249,6 +249,34 @@ fn the_protocol_of_the_daemon_and_ssh() {
     drop(git.main);
 }
 
+#[test]
+fn the_build_argument_keeps_the_git_directory_of_contexts() {
+    let env = TestEnv::new();
+    let git = served(&env, "sha1");
+    let url = git.web.url("r.git#v1");
+    let argument = |value: &str| format!("BUILDKIT_CONTEXT_KEEP_GIT_DIR={value}");
+    let kept = |url: &str, values: &[&str]| {
+        let main = env.build("FROM scratch\nCOPY . /\n").context(url);
+        let named = env.build("FROM scratch\nCOPY --from=src . /\n").arg(format!("--build-context=src={url}"));
+        [main, named].map(|build| {
+            let build = build.args(values.iter().flat_map(|value| ["--build-arg".to_owned(), argument(value)]));
+            let tree = build.succeed().tree_above(0);
+            assert_eq!(tree["file"].text(), "first");
+            tree.get(".git/HEAD").map(|head| head.text().trim().to_owned())
+        })
+    };
+    let head = Some(git.first.clone());
+    for (values, expected) in [(&["1"][..], &head), (&["true"], &head), (&["0"], &None), (&["1", "false"], &None), (&[], &None)] {
+        assert_eq!(kept(&url, values), [expected.clone(), expected.clone()], "{values:?}");
+    }
+    // The URL itself comes first.
+    let without = git.web.url("r.git?keep-git-dir=false#v1");
+    assert_eq!(kept(&without, &["1"]), [None, None]);
+    let dockerfile = format!("FROM scratch\nADD {url} /\n");
+    let added = env.build(&dockerfile).args(LEAVE).args(["--build-arg", &argument("1")]).succeed().tree_above(0);
+    assert!(!added.contains_key(".git/HEAD"), "the argument is for contexts");
+}
+
 /// Row 46 of the adversarial list, and what submodules are for.
 #[test]
 fn submodules() {

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::args::BuildArguments;
 use super::env;
-use super::settings::{UsageError, pair, usage};
+use super::settings::{UsageError, build_arg, pair, usage};
 use crate::build::settings::{BuildContextFlag, NamedContext, context_name};
 use crate::context::Location;
 use crate::oci::{Digest, Platform};
+
+/// The build argument that asks for `.git` in contexts from git.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
 /// Where the main context is.
 ///
@@ -34,7 +37,35 @@ pub fn main_context(args: &BuildArguments) -> Result<Location, UsageError> {
             _ => return Err(usage("git", format!("{name:?} is not known; want branch, single-branch, depth or recurse-submodules"))),
         }
     }
+    if keeps_git_dir(args) {
+        keep_git_dir(&mut location);
+    }
     Ok(location)
+}
+
+/// The same contexts, those from git with `.git` where the build argument for that asks for it.
+pub fn keep_git_dirs(args: &BuildArguments, mut contexts: Vec<BuildContextFlag>) -> Vec<BuildContextFlag> {
+    for context in contexts.iter_mut().filter(|_| keeps_git_dir(args)) {
+        if let NamedContext::Files(location) = &mut context.source {
+            keep_git_dir(location);
+        }
+    }
+    contexts
+}
+
+/// Whether `BUILDKIT_CONTEXT_KEEP_GIT_DIR` says so; the last one counts.
+fn keeps_git_dir(args: &BuildArguments) -> bool {
+    let mut given = args.build_args.iter().filter_map(|text| build_arg(text));
+    given
+        .rfind(|(name, _)| name == KEEP_GIT_DIR)
+        .is_some_and(|(_, value)| matches!(value.as_str(), "1" | "t" | "T" | "true" | "True" | "TRUE"))
+}
+
+/// What the URL itself says counts before that.
+fn keep_git_dir(location: &mut Location) {
+    if let Location::Git(reference) = location {
+        reference.keep_git_dir.get_or_insert(true);
+    }
 }
 
 /// `NAME[::PLATFORM]=SOURCE`.

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{BuildArguments, CompressionKind, Isolation as IsolationFlag};
-use super::contexts::build_context;
+use super::contexts::{build_context, keep_git_dirs};
 use super::env;
 use super::run::{run_settings, size};
 use crate::build::settings::{BuildSettings, Isolation, SecretSource};
@@ -48,7 +48,7 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
         target: args.target.clone().filter(|t| !t.is_empty()),
         build_args: args.build_args.iter().filter_map(|text| build_arg(text)).collect(),
         labels: args.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?,
-        build_contexts: args.build_contexts.iter().map(|text| build_context(text)).collect::<Result<_, _>>()?,
+        build_contexts: keep_git_dirs(args, args.build_contexts.iter().map(|text| build_context(text)).collect::<Result<_, _>>()?),
         run: run_settings(&args.run)?,
         isolation: match args.isolation {
             IsolationFlag::Auto => Isolation::Auto,
@@ -186,7 +186,7 @@ fn compression(args: &BuildArguments) -> Result<Compression, UsageError> {
 }
 
 /// `NAME=VALUE`, or `NAME` for the environment's value; a name that the environment does not hold stays undeclared.
-fn build_arg(text: &str) -> Option<(String, String)> {
+pub(super) fn build_arg(text: &str) -> Option<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => std::env::var(text).ok().map(|value| (text.to_owned(), value)),
