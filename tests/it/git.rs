@@ -217,6 +217,18 @@ fn a_commit_that_only_its_id_names() {
     assert_eq!(add(&format!("{url}#refs/hidden/x")), "branch");
 }
 
+/// A program called ssh that says what it was told and which keys its agent has, and does it here; gives the `PATH` in which it is found.
+fn fake_ssh(env: &TestEnv) -> String {
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >>{said}\necho \"agent $SSH_AUTH_SOCK\" >>{said}\nssh-add -L >>{said} 2>&1\nfor last; do :; done\nexec sh -c \"$last\"\n",
+        said = env.path("said").display()
+    );
+    write(&env.path("bin/ssh"), script);
+    fs::set_permissions(env.path("bin/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+    write(&env.path("home/.gitconfig"), "[safe]\n\tdirectory = *\n");
+    format!("{}:/usr/local/bin:/usr/bin:/bin", env.path("bin").display())
+}
+
 #[test]
 fn the_protocol_of_the_daemon_and_ssh() {
     let env = TestEnv::new();
@@ -226,13 +238,7 @@ fn the_protocol_of_the_daemon_and_ssh() {
     let build = |source: &str| env.build(&format!("FROM scratch\nADD {source} /\n"));
     assert_eq!(build(&url).args(LEAVE).succeed().tree_above(0)["file"].text(), "first");
     assert!(build(&url).fail(1).contains("lies on this machine or in a private network"));
-    // A program called ssh that says what it was told and does it here.
-    let script =
-        format!("#!/bin/sh\necho \"$@\" >>{said}\nfor last; do :; done\nexec sh -c \"$last\"\n", said = env.path("said").display());
-    write(&env.path("bin/ssh"), script);
-    fs::set_permissions(env.path("bin/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
-    write(&env.path("home/.gitconfig"), "[safe]\n\tdirectory = *\n");
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", env.path("bin").display());
+    let path = fake_ssh(&env);
     let place = env.path("git/r/.git");
     let over_ssh = |context: String| {
         let build = env.build("FROM scratch\nCOPY file /\n").context(context).variable("PATH", &path).variable("GIT_TOKEN", "t0p");
@@ -247,6 +253,50 @@ fn the_protocol_of_the_daemon_and_ssh() {
     let error = build(&format!("git@127.0.0.1:{}", place.display())).args(LEAVE).variable("PATH", &path).fail(1);
     assert!(error.contains("does not use the keys of whoever builds unasked"), "{error}");
     drop(git.main);
+}
+
+#[test]
+fn a_dockerfile_may_use_the_agent_that_is_forwarded() {
+    let env = TestEnv::new();
+    let git = served(&env, "sha1");
+    let path = fake_ssh(&env);
+    let place = env.path("git/r/.git").display().to_string();
+    let dockerfile = format!("FROM scratch\nADD git@127.0.0.1:{place}#v1 /\n");
+    let build = || env.build(&dockerfile).args(LEAVE).variable("PATH", &path);
+    let said = || {
+        let said = fs::read_to_string(env.path("said")).unwrap_or_default();
+        let _ = fs::remove_file(env.path("said"));
+        said
+    };
+    let socket = env.path("agent.sock");
+    let listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let (key, named) = (env.path("key"), format!("default={}", socket.display()));
+    // Nobody answers there: ssh-add says so, or would wait.
+    drop(listening);
+    assert_eq!(build().args(["--ssh", "default"]).variable("SSH_AUTH_SOCK", &socket).succeed().tree_above(0)["file"].text(), "first");
+    assert!(said().contains(&format!("agent {}\n", socket.display())));
+    assert_eq!(build().args(["--ssh", &named]).variable("SSH_AUTH_SOCK", "/elsewhere").succeed().tree_above(0)["file"].text(), "first");
+    assert!(said().contains(&format!("agent {}\n", socket.display())));
+    // The leave of one agent is not that of another.
+    let error = build().arg("--ssh").arg(format!("other={}", socket.display())).fail(1);
+    assert!(error.contains("does not use the keys of whoever builds unasked") && error.contains("--ssh default"), "{error}");
+    assert_eq!(said(), "");
+    run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "key-of-a-test", "-f"]).arg(&key));
+    let keys = format!("default={}", key.display());
+    assert_eq!(build().args(["--ssh", &keys]).succeed().tree_above(0)["file"].text(), "first");
+    let public = fs::read_to_string(env.path("key.pub")).unwrap();
+    assert!(said().contains(&public), "ssh finds the key with its agent");
+    // The operator's own repositories use it as well.
+    let context = format!("git@127.0.0.1:{place}#v1");
+    let build = env.build("FROM scratch\nCOPY file /\n").context(&context).variable("PATH", &path).args(["--ssh", &keys]);
+    assert_eq!(build.succeed().tree_above(0)["file"].text(), "first");
+    assert!(said().contains(&public));
+    assert!(fs::read_dir(env.path("store/tmp")).unwrap().next().is_none(), "something is left in the store");
+    let deep = env.path("d".repeat(110));
+    let error = env.build(&dockerfile).args(LEAVE).variable("PATH", &path).args(["--ssh", &keys]).store(deep).fail(1);
+    assert!(error.contains("give the socket of an agent that holds them, default=SOCKET"), "{error}");
+    assert_eq!(said(), "");
+    drop(git.web);
 }
 
 #[test]

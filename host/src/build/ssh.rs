@@ -62,6 +62,14 @@ impl Drop for Forwarded {
 }
 
 impl Forwarded {
+    /// Listens for an agent on a socket for programs of this user alone. Has to be called in the runtime.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn for_this_user(agent: &Agent, store: &Store) -> Result<Self, Failure> {
+        Self::new(agent, (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()), 0o600, store)
+    }
+
     /// Listens for an agent on a socket of that owner and mode. Has to be called in the runtime.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::rootfs::store::Store;
 pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnce(Arc<BuildSettings>, Inputs) -> F) -> Result<T, Stop> {
     let build = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
-    let fetching = settings::fetch_settings(args, &build.run.secrets)?;
+    let mut fetching = settings::fetch_settings(args, &build.run)?;
     let mut registry = settings::registry_settings(args)?;
     // Standard output belongs to the answer, and steps there are none.
     let quiet = if args.verbosity > Verbosity::Debug { args.verbosity.max(Verbosity::Warn) } else { args.verbosity };
@@ -40,6 +40,7 @@ pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnc
     let answer = runtime.block_on(async {
         let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
         let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
+        let _agent = settings::forward_keys(&mut fetching, &build.run, &store)?;
         let fetcher = Fetcher::new(fetching, store, Arc::clone(&reporter));
         let (dockerfile, context) = inputs(args, &location, &fetcher).await?;
         let inputs = Inputs {
@@ -50,8 +51,8 @@ pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnc
             context: Arc::new(context),
             dockerfile: Arc::new(dockerfile),
         };
-        Ok::<_, BuildError>(question(Arc::new(build), inputs).await)
+        Ok::<_, Stop>(question(Arc::new(build), inputs).await)
     });
     runtime.shutdown_background();
-    Ok(answer?)
+    answer
 }

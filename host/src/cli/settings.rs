@@ -6,12 +6,14 @@ use super::args::{BuildArguments, CompressionKind, Isolation as IsolationFlag};
 use super::contexts::{build_context, keep_git_dirs};
 use super::env;
 use super::run::{run_settings, size};
-use crate::build::settings::{BuildSettings, Isolation, SecretSource};
+use crate::build::settings::{BuildSettings, Isolation, RunSettings};
+use crate::build::ssh::{Agent, Forwarded};
 use crate::export::Outputs;
 use crate::fetch::{Credentials, FetchSettings};
 use crate::layer::Compression;
 use crate::oci::{Platform, Reference};
 use crate::registry::RegistrySettings;
+use crate::rootfs::store::Store;
 
 /// A flag whose value cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -135,11 +137,15 @@ pub fn registry_settings(args: &BuildArguments) -> Result<RegistrySettings, Usag
 /// What no program that is started for a build needs to see.
 const SECRET_VARIABLES: [&str; 2] = [env::GIT_TOKEN, env::GIT_PASSWORD];
 
-/// How files are read from the web, from the flags and the environment; of the secrets, those that are for a host.
+/// The longest path of a socket, in bytes.
+const LONGEST_SOCKET: usize = 107;
+
+/// How files are read from the web, from the flags and the environment; of the secrets, those that are for a host, and of the SSH agents
+/// the one called `default`, if it listens on a socket. One that holds keys waits for [`forward_keys`].
 ///
 /// # Errors
 /// A size that is none.
-pub fn fetch_settings(args: &BuildArguments, secrets: &[SecretSource]) -> Result<FetchSettings, UsageError> {
+pub fn fetch_settings(args: &BuildArguments, run: &RunSettings) -> Result<FetchSettings, UsageError> {
     let mut private_hosts = args.private_hosts.clone();
     let listed = env::get(env::LAYERWRIGHT_ALLOW_PRIVATE_HOSTS).unwrap_or_default();
     private_hosts.extend(listed.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned));
@@ -154,17 +160,45 @@ pub fn fetch_settings(args: &BuildArguments, secrets: &[SecretSource]) -> Result
         }
         _ => {}
     }
-    for secret in secrets {
+    for secret in &run.secrets {
         credentials.secret(&secret.id, &secret.value);
     }
+    let agent = default_agent(run);
     Ok(FetchSettings {
         private_hosts,
         largest,
         tries: args.image_download_retry.saturating_add(3),
         secret_variables: SECRET_VARIABLES.map(str::to_owned).into(),
         credentials,
+        ssh_agent: match agent {
+            Some(Agent::Socket(path) | Agent::Raw(path)) => Some(path.clone()),
+            Some(Agent::Keys(_)) | None => None,
+        },
+        ssh_for_dockerfiles: agent.is_some(),
         ..FetchSettings::default()
     })
+}
+
+/// The agent for repositories that are reached over SSH.
+fn default_agent(run: &RunSettings) -> Option<&Agent> {
+    run.ssh.iter().find(|source| source.id == "default").map(|source| &source.agent)
+}
+
+/// Where `--ssh default=KEY` gave keys, a socket on which `ssh` finds them, for as long as the value lives. Has to be called in the runtime.
+///
+/// # Errors
+/// The socket cannot be made, or `ssh` could not open it.
+pub fn forward_keys(fetching: &mut FetchSettings, run: &RunSettings, store: &Store) -> Result<Option<Forwarded>, UsageError> {
+    let Some(agent @ Agent::Keys(_)) = default_agent(run) else { return Ok(None) };
+    let instead = "give the socket of an agent that holds them, default=SOCKET";
+    let refused = |why: &str| usage("ssh", format!("default: the keys cannot be used for repositories: {why}; {instead}"));
+    let forwarded = Forwarded::for_this_user(agent, store).map_err(|failure| refused(&failure.message))?;
+    let length = forwarded.path.as_os_str().len();
+    if length > LONGEST_SOCKET {
+        return Err(refused(&format!("the path of a socket in the store has {length} bytes, and ssh takes {LONGEST_SOCKET}")));
+    }
+    fetching.ssh_agent = Some(forwarded.path.clone());
+    Ok(Some(forwarded))
 }
 
 /// `--digest-file` takes a file, or a URL that the digest is put to.

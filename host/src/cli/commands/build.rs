@@ -65,7 +65,7 @@ impl From<BuildError> for Stop {
 fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
-    let fetching = settings::fetch_settings(args, &settings.run.secrets)?;
+    let mut fetching = settings::fetch_settings(args, &settings.run)?;
     let outputs = settings::outputs(args)?;
     let mut registry = settings::registry_settings(args)?;
     let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(reporter(args.verbosity)), Arc::clone(secrets)));
@@ -86,6 +86,7 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     registry.content_cache = Some(store.blobs());
     let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));
     let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
+    let _agent = settings::forward_keys(&mut fetching, &settings.run, &store)?;
     let fetcher = Fetcher::new(fetching, store.clone(), Arc::clone(&reporter));
     let (dockerfile, context) = runtime.block_on(inputs(args, &location, &fetcher))?;
     reporter.log(Level::Info, &place.summary);
