@@ -177,6 +177,16 @@ fn the_clock_can_be_set() {
     assert!(error.contains("invalid SOURCE_DATE_EPOCH"), "{error}");
 }
 
+// scenario 95
+#[test]
+fn a_working_directory_is_the_same_whenever_and_wherever_it_is_made() {
+    let env = TestEnv::new();
+    let dockerfile = "FROM {registry}/base/busybox:latest\nWORKDIR /w/x\nUSER 1000\nWORKDIR y\n";
+    let digest =
+        |store: &str| env.build(dockerfile).store(env.path(store)).args(["--build-arg", "SOURCE_DATE_EPOCH=1700000000"]).succeed().digest;
+    assert_eq!(digest("first"), digest("second"));
+}
+
 // scenarios 54, 55, 56
 #[test]
 fn stages_are_found_by_name_before_images() {

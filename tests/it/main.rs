@@ -47,6 +47,7 @@ mod push;
 mod registry_faults;
 mod registry_requests;
 mod sandbox;
+mod scenarios;
 mod scenarios_add;
 mod scenarios_args;
 mod scenarios_copy;

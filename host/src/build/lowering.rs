@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::checks::{Checks, ignored_sources, is_secret_name};
 use super::configure::configure;
@@ -18,7 +19,12 @@ use crate::rootfs::tree::normalise;
 pub struct Handlers {
     by_keyword: BTreeMap<String, Arc<dyn InstructionHandler>>,
     keywords: Keywords,
+    work: AtomicUsize,
 }
+
+/// How many bytes of variables and labels may be handed over in a build, each counted for every instruction that finds it. Twenty times
+/// what large Dockerfiles come to.
+const MOST_WORK: usize = 64 << 20;
 
 impl Handlers {
     /// Takes the claims of all handlers.
@@ -37,7 +43,23 @@ impl Handlers {
                 keywords.claim_rule(handler.name(), rule.clone())?;
             }
         }
-        Ok(Self { by_keyword, keywords })
+        Ok(Self { by_keyword, keywords, work: AtomicUsize::new(0) })
+    }
+
+    /// Takes note of work that grows with what an instruction finds, in variables and labels handed over.
+    ///
+    /// # Errors
+    /// The Dockerfile asks for more than any needs; only the first time has words.
+    fn charge(&self, amount: usize) -> Result<(), NotLowered> {
+        let before = self.work.fetch_add(amount, Ordering::Relaxed);
+        if before.saturating_add(amount) <= MOST_WORK {
+            return Ok(());
+        }
+        let words = (before <= MOST_WORK).then(|| {
+            Failure::new("there are too many variables and labels for so many instructions")
+                .hint("set them in fewer instructions, or fewer of them: each instruction is handed all that are in force")
+        });
+        Err(NotLowered::GivenUp(words))
     }
 
     /// What the parser is told.
@@ -131,6 +153,8 @@ pub enum NotLowered {
     Deferred,
     /// It is wrong.
     Failed(Failure),
+    /// It and what follows are too much work; without words where that has been said.
+    GivenUp(Option<Failure>),
 }
 
 impl<E: Into<Failure>> From<E> for NotLowered {
@@ -157,6 +181,7 @@ impl Lowering {
     /// # Errors
     /// The instruction is wrong, or looks at files that do not exist yet; the state is unchanged then.
     pub fn lower(&mut self, instruction: &Instruction, around: &Surroundings<'_>, look: &mut dyn Inspect) -> Result<Step, NotLowered> {
+        around.handlers.charge(self.weight())?;
         if instruction.name == "ARG" {
             return Ok(self.declare(instruction, around)?);
         }
@@ -207,6 +232,13 @@ impl Lowering {
         };
         let expanded = Expander::new(escape, &get).keeping_quotes().keeping_unset().word(text);
         expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.value)
+    }
+
+    /// How many bytes an instruction is handed beside itself, with what each variable and label costs apart from its text.
+    fn weight(&self) -> usize {
+        let pair = |(name, value): (&String, &String)| name.len() + value.len() + 32;
+        let variables: usize = self.scope.variables().iter().map(|(name, value)| pair((name, value))).sum();
+        variables + self.config.config.labels.iter().map(pair).sum::<usize>()
     }
 
     /// Reports variables that nothing sets. One that is declared and has no value is meant to be empty.
@@ -429,6 +461,7 @@ pub fn global_scope<'a>(
     escape: char,
 ) -> Result<Globals, (&'a Instruction, Failure)> {
     let mut globals = Globals { scope: Scope::default(), given: given.iter().cloned().collect() };
+    let mut spent = 0;
     for (name, value) in platform_arguments {
         let value = globals.given.get(name).unwrap_or(value).clone();
         globals.scope.declare(name, Some(value));
@@ -443,6 +476,10 @@ pub fn global_scope<'a>(
                 }
                 (None, None) => None,
             };
+            spent += value.as_ref().map_or(0, String::len);
+            if spent > MOST_WORK {
+                return Err((instruction, Failure::new("the arguments before the first FROM have too long values together")));
+            }
             globals.scope.declare(&declaration.name, value);
         }
     }

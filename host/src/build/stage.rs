@@ -171,14 +171,25 @@ impl Shared {
     /// The outcome of a stage, built once.
     pub fn outcome(self: &Arc<Self>, index: usize) -> BoxFuture<'_, Result<Arc<StageOutcome>, BuildError>> {
         async move {
-            let cell = self.outcomes.get(index).ok_or_else(|| BuildError::other(format!("stage {index} does not exist")))?;
-            cell.get_or_init(|| async { self.run(index).await.map(Arc::new) }).await.clone()
+            // From the lowest up, so that none is built from within another. What fails is told by whoever needs it.
+            for below in self.planner.below(index) {
+                let _ = self.own_outcome(below).await;
+            }
+            self.own_outcome(index).await
         }
         .boxed()
     }
 
+    async fn own_outcome(self: &Arc<Self>, index: usize) -> Result<Arc<StageOutcome>, BuildError> {
+        let cell = self.outcomes.get(index).ok_or_else(|| BuildError::other(format!("stage {index} does not exist")))?;
+        cell.get_or_init(|| async { self.run(index).await.map(Arc::new) }).await.clone()
+    }
+
     async fn run(self: &Arc<Self>, index: usize) -> Result<StageOutcome, BuildError> {
-        let plan = self.planner.plan(index).await?;
+        let plan = match self.planner.planned(index) {
+            Some(plan) => plan,
+            None => self.planner.plan(index).await?,
+        };
         let stage = self.planner.graph.stages.get(index).ok_or_else(|| BuildError::other(format!("stage {index} does not exist")))?;
         let from = stage.source.from.instruction.span.clone();
         let at = |failure: Failure| failure.at(&self.deps.dockerfile, &from);
@@ -310,6 +321,7 @@ impl Work<'_> {
             let step = match lowered {
                 Ok(step) => step,
                 Err(NotLowered::Failed(failure)) => return Err(self.at(failure, &instruction.span)),
+                Err(NotLowered::GivenUp(failure)) => return Err(self.at(failure.unwrap_or_default(), &instruction.span)),
                 Err(NotLowered::Deferred) => {
                     return Err(self.at(Failure::new("the instruction looks at files that are never there"), &instruction.span));
                 }

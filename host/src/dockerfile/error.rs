@@ -164,6 +164,9 @@ pub enum ParseErrorKind {
     /// A trigger of more or less than one instruction.
     #[error("an ONBUILD trigger is one instruction, not {0}")]
     TriggerCount(usize),
+    /// More stages than anybody writes by hand.
+    #[error("the file has more than {0} stages")]
+    TooManyStages(usize),
     /// More instructions than anybody writes by hand.
     #[error("the file has more than {0} instructions")]
     TooManyInstructions(usize),

@@ -1,8 +1,9 @@
-use super::error::ExpandError;
-use super::expand::{Environment, Expander};
+use super::error::{ExpandError, ExpandErrorKind};
+use super::expand::{Environment, Expander, MAX_EXPANDED};
 use super::heredoc::heredoc_of;
 use super::instruction::{Arguments, Heredoc, Instruction, Pair};
 use super::keyword::Keywords;
+use super::source::cut;
 
 /// An instruction with the values of variables in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct ExpandedInstruction {
 /// Each word is expanded on its own: a value with spaces does not become two words.
 ///
 /// # Errors
-/// The first word that cannot be expanded.
+/// The first word that cannot be expanded, or after which the instruction has grown by more than [`MAX_EXPANDED`] bytes.
 pub fn expand_instruction(
     instruction: &Instruction,
     escape: char,
@@ -28,7 +29,7 @@ pub fn expand_instruction(
     environment: &Environment<'_>,
 ) -> Result<ExpandedInstruction, ExpandError> {
     let keyword = keywords.get(&instruction.name);
-    let mut run = Run { expander: Expander::new(escape, environment), unset: Vec::new() };
+    let mut run = Run { expander: Expander::new(escape, environment), unset: Vec::new(), added: 0 };
     let mut result = instruction.clone();
     for flag in &mut result.flags {
         let spec = keyword.and_then(|keyword| keyword.flags.iter().find(|spec| spec.name == flag.name));
@@ -55,6 +56,8 @@ pub fn expand_instruction(
 struct Run<'a> {
     expander: Expander<'a>,
     unset: Vec<String>,
+    /// By how many bytes the words have grown so far.
+    added: usize,
 }
 
 impl Run<'_> {
@@ -62,6 +65,11 @@ impl Run<'_> {
         match expander.word(word) {
             Ok(expansion) => {
                 self.unset.extend(expansion.unset);
+                self.added = self.added.saturating_add(expansion.value.len().saturating_sub(word.len()));
+                if self.added > MAX_EXPANDED {
+                    let unset = std::mem::take(&mut self.unset);
+                    return Err(ExpandError { word: cut(word), kind: ExpandErrorKind::TooLong(MAX_EXPANDED), unset });
+                }
                 Ok(expansion.value)
             }
             Err(error) => {
@@ -217,6 +225,13 @@ mod tests {
         let set = |name: &str| (name == "Y").then(String::new);
         assert_eq!(expand_instruction(instruction, '\\', &keywords(), &set).unwrap().unset, ["X", "X"]);
         assert_eq!(expand_instruction(instruction, '\\', &keywords(), &|_| None).unwrap_err().unset, ["X", "X", "Y"]);
+    }
+
+    #[test]
+    fn an_instruction_grows_in_bounds() {
+        let words = "${F:+0123456789012345678901234567890123456789} ".repeat(30_000);
+        assert!(expand(&format!("COPY {words} /d")).unwrap_err().contains("over 1048576 bytes"));
+        assert!(expand(&format!("COPY {} /d", "abcdefgh".repeat(8_000))).is_ok());
     }
 
     #[test]

@@ -14,6 +14,8 @@ const MAX_ERRORS: usize = 50;
 /// How many instructions a file may have. Each is handed to its handler with all variables in force: the work grows with the square of
 /// their number.
 const MAX_INSTRUCTIONS: usize = 10_000;
+/// How many stages a file may have. Each may be based on the one before, and the build goes as deep.
+const MAX_STAGES: usize = 500;
 
 /// A Dockerfile without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,10 @@ pub fn parse_all(source: &Source, keywords: &Keywords) -> (Dockerfile, Option<Pa
         if instruction.name == "FROM" {
             headed = true;
             let span = instruction.span.clone();
+            if file.stages.len() == MAX_STAGES {
+                errors.push(ParseError { kind: ParseErrorKind::TooManyStages(MAX_STAGES), span });
+                break;
+            }
             match FromInstruction::new(instruction.clone()) {
                 Ok(from) => {
                     lost = false;
