@@ -4,7 +4,7 @@ use crate::dockerfile::{Dockerfile, StageSource};
 use crate::oci::{Platform, Reference};
 
 /// The stages of a Dockerfile with their bases resolved, and the target.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BuildGraph {
     /// In the order written.
     pub stages: Vec<Stage>,
@@ -13,7 +13,7 @@ pub struct BuildGraph {
 }
 
 /// A stage and what it starts from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stage {
     /// Its place among the stages.
     pub index: usize,

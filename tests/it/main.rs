@@ -52,6 +52,7 @@ mod scenarios_add;
 mod scenarios_args;
 mod scenarios_copy;
 mod scenarios_copy_sources;
+mod scenarios_epoch;
 mod shell_conformance;
 mod table_conformance;
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::checks::Checks;
+use super::epoch;
 use super::error::{BuildError, DockerfileErrors};
 use super::images::NoImages;
 use super::inputs::Inputs;
@@ -58,6 +59,12 @@ pub(super) async fn planned(
         inputs.reporter.log(Level::Warning, &format!("{} (line {})", warning.message, warning.span.start_line));
     }
     let (graph, globals) = graph(&parsed, settings, inputs, checks)?;
+    let globals = match &inputs.fetcher {
+        Some(fetcher) if purpose == Purpose::Build => {
+            epoch::resolve(&parsed, &graph, globals, settings, inputs, fetcher).await.map_err(|error| vec![error])?
+        }
+        _ => globals,
+    };
     // Whoever only looks, and names no target, looks at everything.
     let wanted = match (purpose, &settings.target) {
         (Purpose::Check, None) => (0..graph.stages.len()).collect(),

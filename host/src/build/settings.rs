@@ -28,8 +28,6 @@ pub struct BuildSettings {
     pub isolation: Isolation,
     /// How new layers are compressed.
     pub compression: Compression,
-    /// Seconds since 1970 that stand for now in the configuration and for new directories.
-    pub source_date_epoch: Option<i64>,
 }
 
 impl BuildSettings {
@@ -45,7 +43,6 @@ impl BuildSettings {
             run: RunSettings::default(),
             isolation: Isolation::Auto,
             compression: Compression::GZIP,
-            source_date_epoch: None,
         }
     }
 }

@@ -9,11 +9,11 @@ use super::Deps;
 use super::error::Failure;
 use super::handler::{FileInfo, FileKind, Inspect, LookError, Place};
 use super::stage::{Shared, StageFiles, StageOutcome};
-use crate::context::BuildContext;
+use crate::context::{BuildContext, GitReference, Location};
 use crate::fetch::Downloaded;
 use crate::fs::{Kind, Root, Time};
 use crate::image::Image;
-use crate::operation::{InlineFile, Operation, Ownership};
+use crate::operation::{InlineFile, Operation, Ownership, Source};
 use crate::rootfs::apply::{ApplyContext, CopySource, apply};
 use crate::rootfs::disk::Disk;
 use crate::rootfs::list::{FileList, ListedData, ListedFile};
@@ -118,6 +118,20 @@ impl SourceFiles {
     }
 }
 
+/// Where the repository is that an instruction names; none for a source that is no repository.
+pub fn git_location(source: &Source) -> Option<Location> {
+    let Source::Git { url, revision, directory, keep_git_dir, submodules, checksum } = source else { return None };
+    Some(Location::Git(Box::new(GitReference {
+        remote: url.clone(),
+        revision: revision.clone(),
+        directory: directory.clone(),
+        checksum: checksum.clone(),
+        keep_git_dir: Some(*keep_git_dir),
+        submodules: Some(*submodules),
+        ..GitReference::default()
+    })))
+}
+
 /// The main context without what its ignore file excludes.
 fn context_tree(context: &Arc<BuildContext>) -> Result<Arc<dyn ReadTree>, Failure> {
     let root = Root::open(&context.root)?;
@@ -144,7 +158,7 @@ fn copy_into(tree: &Arc<dyn ReadTree>, to: &Path) -> Result<(), Failure> {
 
 fn copy(tree: &Arc<dyn ReadTree>, path: &str, destination: &str, to: &Path) -> Result<(), Failure> {
     let all = Operation::Copy(crate::operation::Copy {
-        from: crate::operation::Source::Context(String::new()),
+        from: Source::Context(String::new()),
         paths: vec![path.to_owned()],
         exclude: Vec::new(),
         destination: destination.to_owned(),

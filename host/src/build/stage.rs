@@ -15,10 +15,9 @@ use super::mounts;
 use super::needs;
 use super::plan::{PlannedBase, Planner, StagePlan};
 use super::settings::BuildSettings;
-use super::source::{LiveLook, PlannedSource, SourceFiles};
+use super::source::{LiveLook, PlannedSource, SourceFiles, git_location};
 use super::{Backend, Deps};
 use super::{exec, unpacked};
-use crate::context::{GitReference, Location};
 use crate::dockerfile::{Instruction, Span};
 use crate::fetch::NamedBy;
 use crate::fs::Time;
@@ -102,7 +101,7 @@ pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSe
     }
     let cancel = Cancel::new().map_err(|e| BuildError::because("failed to start", e))?;
     let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
-    let epoch = epoch(&planner.globals, &settings);
+    let epoch = epoch(&planner.globals);
     let now = now(epoch)?;
     let cancelled = cancel.clone();
     let mask = Mask::new(settings.run.secrets.iter().map(|secret| &*secret.value));
@@ -255,17 +254,9 @@ impl Shared {
                 let downloaded = self.deps.fetcher.download(url, checksum.as_deref(), NamedBy::Dockerfile).await;
                 downloaded.map(|file| SourceFiles::download(&file)).map_err(|error| Err(Failure::fetch(error)))
             }
-            Source::Git { url, revision, directory, keep_git_dir, submodules, checksum } => {
-                let reference = GitReference {
-                    remote: url.clone(),
-                    revision: revision.clone(),
-                    directory: directory.clone(),
-                    checksum: checksum.clone(),
-                    keep_git_dir: Some(*keep_git_dir),
-                    submodules: Some(*submodules),
-                    ..GitReference::default()
-                };
-                let opened = self.deps.fetcher.open(&Location::Git(Box::new(reference)), NamedBy::Dockerfile).await;
+            Source::Git { .. } => {
+                let location = git_location(source).ok_or_else(|| Err(Failure::new("the source is no repository")))?;
+                let opened = self.deps.fetcher.open(&location, NamedBy::Dockerfile).await;
                 let opened = opened.map_err(|error| Err(Failure::fetch(error)))?;
                 Ok(SourceFiles::Context(Arc::new(opened.context(None).map_err(|error| Err(error.into()))?)))
             }

@@ -1,4 +1,5 @@
 use super::checks::Checks;
+use super::epoch;
 use super::error::{BuildError, Failure};
 use super::inputs::Inputs;
 use super::lowering::{Globals, global_scope};
@@ -26,7 +27,7 @@ pub fn graph(
     let globals = global_scope(&platform, &settings.build_args, &parsed.global_args, escape)
         .map_err(|(instruction, failure)| vec![failure.at(&inputs.dockerfile, &instruction.span)])?;
     let mut stages: Vec<Stage> = Vec::new();
-    let mut errors: Vec<BuildError> = check_epoch(parsed, settings, &globals).err().into_iter().collect();
+    let mut errors: Vec<BuildError> = epoch::check(parsed, settings, &globals).err().into_iter().collect();
     for (index, source) in parsed.stages.iter().enumerate() {
         check_from(&source.from, &globals, escape, checks);
         match resolve(index, source, &stages, &globals, escape, settings) {
@@ -46,26 +47,6 @@ pub fn graph(
             Err(errors)
         }
     }
-}
-
-/// Refuses a `SOURCE_DATE_EPOCH` that is neither a time nor the name of what has one.
-fn check_epoch(parsed: &Dockerfile, settings: &BuildSettings, globals: &Globals) -> Result<(), BuildError> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let Some(value) = globals.given.get(NAME).map(String::as_str).or_else(|| globals.scope.get(NAME)) else { return Ok(()) };
-    let has_time = |name: &str| {
-        let mut stages = parsed.stages.iter().filter_map(|stage| stage.from.alias.as_ref());
-        name == "context"
-            || settings.named_context(name, &settings.platform).is_some()
-            || stages.any(|stage| stage.eq_ignore_ascii_case(name))
-    };
-    if value.is_empty() || value.parse::<i64>().is_ok() || has_time(value) {
-        return Ok(());
-    }
-    Err(BuildError::Other {
-        message: format!("invalid {NAME}: {value}"),
-        hint: Some("give seconds since 1970, or the name of a stage or a build context".to_owned()),
-        source: None,
-    })
 }
 
 /// What a FROM means: a named context, an earlier stage, scratch, an image.

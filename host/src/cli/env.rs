@@ -28,7 +28,7 @@ pub const LAYERWRIGHT_REGISTRIES_CONF_DIR: &str = "LAYERWRIGHT_REGISTRIES_CONF_D
 pub const LAYERWRIGHT_REGISTRY_HOSTS_DIR: &str = "LAYERWRIGHT_REGISTRY_HOSTS_DIR";
 /// As --docker-daemon-config.
 pub const LAYERWRIGHT_DOCKER_DAEMON_CONFIG: &str = "LAYERWRIGHT_DOCKER_DAEMON_CONFIG";
-/// Seconds since 1970 that stand for now.
+/// As the build argument of that name, where it is not given.
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// As --allow-private-host, several separated by commas.

@@ -40,15 +40,15 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
         Some(text) => text.parse().map_err(|e| usage("custom-platform", e))?,
         None => build_platform.clone(),
     };
-    let source_date_epoch = match env::get(env::SOURCE_DATE_EPOCH).filter(|text| !text.is_empty()) {
-        Some(text) => Some(text.parse().map_err(|_| usage("build-arg", format!("SOURCE_DATE_EPOCH {text:?} is not a number of seconds")))?),
-        None => None,
-    };
+    let mut build_args: Vec<_> = args.build_args.iter().filter_map(|text| build_arg(text)).collect();
+    if let Some(epoch) = env::get(env::SOURCE_DATE_EPOCH).filter(|_| !build_args.iter().any(|(name, _)| name == env::SOURCE_DATE_EPOCH)) {
+        build_args.push((env::SOURCE_DATE_EPOCH.to_owned(), epoch));
+    }
     Ok(BuildSettings {
         platform,
         build_platform,
         target: args.target.clone().filter(|t| !t.is_empty()),
-        build_args: args.build_args.iter().filter_map(|text| build_arg(text)).collect(),
+        build_args,
         labels: args.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?,
         build_contexts: keep_git_dirs(args, args.build_contexts.iter().map(|text| build_context(text)).collect::<Result<_, _>>()?),
         run: run_settings(&args.run)?,
@@ -60,7 +60,6 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
             IsolationFlag::None => Isolation::None,
         },
         compression: compression(args)?,
-        source_date_epoch,
     })
 }
 

@@ -20,8 +20,8 @@ pub struct BuildContext {
     pub ignore: IgnoreFile,
     /// Where the patterns come from; none where there is no such file.
     pub ignore_path: Option<PathBuf>,
-    /// When what is in it was made, in seconds since 1970, where it comes from elsewhere and that says so: the time of a commit, the latest
-    /// of an archive, what a server says of a file. None for a directory of this machine.
+    /// When what is in it was made, in seconds since 1970, where it comes from elsewhere and that says so: the time of a commit, what a
+    /// server says of a file, else the latest of an archive. None for a directory of this machine.
     pub modified: Option<i64>,
     /// Holds the directory for as long as it is needed.
     pub kept: Option<Kept>,

@@ -25,7 +25,8 @@ pub struct Opened {
     pub single: Option<PathBuf>,
     /// Whether it was put together for this build.
     pub fetched: bool,
-    pub(super) modified: Option<i64>,
+    /// When its content was made, as [`BuildContext::modified`].
+    pub modified: Option<i64>,
     pub(super) kept: Option<Kept>,
 }
 
@@ -134,7 +135,7 @@ impl Source {
         if is_archive(file()?) {
             let root = Root::open(directory.path()).map_err(|error| failed(&error))?;
             let done = extract(file()?, &root, &Limits::default()).map_err(|error| failed(&error))?;
-            return Ok(Unpacked { directory, single: None, modified: done.modified.or(self.modified), left_out: done.left_out });
+            return Ok(Unpacked { directory, single: None, modified: self.modified.or(done.modified), left_out: done.left_out });
         }
         let Some(name) = &self.single else {
             let why = "it is no tar archive, neither plain nor compressed as gzip, bzip2, xz or zstd".to_owned();
