@@ -20,6 +20,7 @@ mod lowering;
 mod mask;
 mod mounts;
 mod needs;
+mod order;
 mod outline;
 mod plan;
 mod report;
