@@ -22,9 +22,9 @@ pub struct Handlers {
     work: AtomicUsize,
 }
 
-/// How many bytes of variables and labels may be handed over in a build, each counted for every instruction that finds it. Twenty times
+/// How many bytes of variables and labels may be handed over in a build, each counted for every instruction that finds it. Ten times
 /// what large Dockerfiles come to.
-const MOST_WORK: usize = 64 << 20;
+const MOST_WORK: usize = 24 << 20;
 
 impl Handlers {
     /// Takes the claims of all handlers.
