@@ -288,16 +288,16 @@ fn what_nobody_would_write_is_built_or_refused_in_time() {
     };
     let few = |count: usize, line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<String>();
     for (name, text) in [
-        ("variables", format!("FROM scratch\n{}", few(9_000, &|n| format!("ENV variable{n}=b\n")))),
+        ("variables", format!("FROM scratch\n{}", few(4_900, &|n| format!("ENV variable{n}=b\n")))),
         ("variables at once", format!("FROM scratch\nENV a=b{}", lines(&|n| format!(" \\\n a{n}=b")))),
-        ("arguments", format!("{}FROM scratch\n{}", few(4_000, &|n| format!("ARG a{n}=b\n")), few(5_000, &|n| format!("ARG a{n}\n")))),
-        ("labels", format!("FROM scratch\n{}", few(9_000, &|n| format!("LABEL a{n}=b\n")))),
+        ("arguments", format!("{}FROM scratch\n{}", few(2_000, &|n| format!("ARG a{n}=b\n")), few(2_500, &|n| format!("ARG a{n}\n")))),
+        ("labels", format!("FROM scratch\n{}", few(4_900, &|n| format!("LABEL a{n}=b\n")))),
         ("stages", few(500, &|n| format!("FROM scratch AS s{n}\n"))),
-        ("too many stages", few(9_000, &|n| format!("FROM scratch AS s{n}\n"))),
+        ("too many stages", few(4_900, &|n| format!("FROM scratch AS s{n}\n"))),
         ("a chain of stages", format!("FROM scratch AS s0\n{}", few(499, &|n| format!("FROM s{n} AS s{}\nENV a={n}\n", n + 1)))),
-        ("doubling", format!("FROM scratch\nENV a=aaaaaaaa\n{}", few(9_000, &|_| "ENV a=$a$a\n".to_owned()))),
-        ("ports", format!("FROM scratch\n{}", few(9_000, &|n| format!("EXPOSE {}\n", n + 1)))),
-        ("triggers", format!("FROM scratch\n{}FROM 0\n", few(9_000, &|n| format!("ONBUILD RUN {n}\n")))),
+        ("doubling", format!("FROM scratch\nENV a=aaaaaaaa\n{}", few(4_900, &|_| "ENV a=$a$a\n".to_owned()))),
+        ("ports", format!("FROM scratch\n{}", few(4_900, &|n| format!("EXPOSE {}\n", n + 1)))),
+        ("triggers", format!("FROM scratch\n{}FROM 0\n", few(4_900, &|n| format!("ONBUILD RUN {n}\n")))),
         ("too many", lines(&|_| "USER a\n".to_owned())),
     ] {
         let finished = env.build(&text).finish();

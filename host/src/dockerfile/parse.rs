@@ -13,7 +13,7 @@ use super::source::{Source, Span, cut, printable};
 const MAX_ERRORS: usize = 50;
 /// How many instructions a file may have. Each is handed to its handler with all variables in force: the work grows with the square of
 /// their number.
-const MAX_INSTRUCTIONS: usize = 10_000;
+const MAX_INSTRUCTIONS: usize = 5_000;
 /// How many stages a file may have. Each may be based on the one before, and the build goes as deep.
 const MAX_STAGES: usize = 500;
 
