@@ -156,6 +156,22 @@ impl Reporter for Redacting {
     }
 }
 
+/// An error with all its reasons, but for those that only say that it happened in a request.
+pub fn reasons(error: &dyn std::error::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(reason) = next {
+        let text = reason.to_string();
+        let says_nothing =
+            text == "error sending request" || text == "request or response body error" || text.starts_with("client error (");
+        if !says_nothing && parts.last().is_none_or(|last| !last.ends_with(&text)) {
+            parts.push(text);
+        }
+        next = reason.source();
+    }
+    if parts.is_empty() { error.to_string() } else { parts.join(": ") }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;

@@ -1,13 +1,10 @@
 //! Build checks and errors of whole Dockerfiles against what BuildKit says of them, through the standard plugin and with stub base images.
 
-use std::fs;
-
 use layerwright::build::Report;
-use layerwright::dockerfile::Source;
 use layerwright::dockerfile::lint::Finding;
 use serde_json::Value;
 
-use crate::support::conformance::{Differences, directory, files, rows};
+use crate::support::conformance::{self, Differences};
 use crate::support::plan::Case;
 
 /// Inputs that differ on purpose, by what they are called, and the reason.
@@ -80,23 +77,10 @@ fn same_words(got: &str, expected: &str) -> bool {
 
 #[test]
 fn edge_cases() {
-    let mut differences = Differences::default();
-    for (input, output) in rows("vectors/oracle/dockerfile-cases.jsonl") {
-        let source = Source::new("Dockerfile", input["dockerfile"].as_str().expect("a Dockerfile"));
-        compare(&mut differences, input["id"].as_str().expect("a name"), &Case::new(source).asked(&input), &output);
-    }
-    differences.finish();
+    conformance::edge_cases(|differences, name, source, input, output| compare(differences, name, &Case::new(source).asked(input), output));
 }
 
 #[test]
 fn dockerfiles_of_other_tools() {
-    let mut differences = Differences::default();
-    let oracle = directory().join("oracle");
-    for path in files("oracle", ".json") {
-        let name = path.strip_prefix(&oracle).expect("it lies there").with_extension("");
-        let Ok(bytes) = fs::read(directory().join(&name)) else { panic!("no Dockerfile for {}", name.display()) };
-        let output: Value = serde_json::from_slice(&fs::read(&path).expect("it is readable")).expect("it is JSON");
-        compare(&mut differences, &name.to_string_lossy(), &Case::new(Source::from_bytes("Dockerfile", &bytes)), &output);
-    }
-    differences.finish();
+    conformance::dockerfiles_of_other_tools(|differences, name, source, output| compare(differences, name, &Case::new(source), output));
 }

@@ -1,12 +1,9 @@
 //! The configuration and the history that whole Dockerfiles give, against what BuildKit gives for them with the same stub base images.
 
-use std::fs;
-
-use layerwright::dockerfile::Source;
 use layerwright::oci::ImageConfig;
 use serde_json::{Value, json};
 
-use crate::support::conformance::{Differences, directory, files, rows};
+use crate::support::conformance::{self, Differences};
 use crate::support::plan::Case;
 
 /// Inputs that differ on purpose, by how their names end, and the reason.
@@ -54,23 +51,10 @@ fn compare(differences: &mut Differences, name: &str, case: &Case, output: &Valu
 // scenarios 18, 19, 20, 25, 26, 27, 28, 31, 32, 33
 #[test]
 fn edge_cases() {
-    let mut differences = Differences::default();
-    for (input, output) in rows("vectors/oracle/dockerfile-cases.jsonl") {
-        let source = Source::new("Dockerfile", input["dockerfile"].as_str().expect("a Dockerfile"));
-        compare(&mut differences, input["id"].as_str().expect("a name"), &Case::new(source).asked(&input), &output);
-    }
-    differences.finish();
+    conformance::edge_cases(|differences, name, source, input, output| compare(differences, name, &Case::new(source).asked(input), output));
 }
 
 #[test]
 fn dockerfiles_of_other_tools() {
-    let mut differences = Differences::default();
-    let oracle = directory().join("oracle");
-    for path in files("oracle", ".json") {
-        let name = path.strip_prefix(&oracle).expect("it lies there").with_extension("");
-        let Ok(bytes) = fs::read(directory().join(&name)) else { panic!("no Dockerfile for {}", name.display()) };
-        let output: Value = serde_json::from_slice(&fs::read(&path).expect("it is readable")).expect("it is JSON");
-        compare(&mut differences, &name.to_string_lossy(), &Case::new(Source::from_bytes("Dockerfile", &bytes)), &output);
-    }
-    differences.finish();
+    conformance::dockerfiles_of_other_tools(|differences, name, source, output| compare(differences, name, &Case::new(source), output));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use layerwright::dockerfile::{Arguments, Dockerfile, Instruction, ParseErrorKind, ParseErrors, Source, Syntactic, parse, parse_syntax};
 use serde_json::{Value, json};
 
-use crate::support::conformance::{Differences, directory, files, rows, table};
+use crate::support::conformance::{self, Differences, files, table};
 use crate::support::keywords::standard_keywords;
 
 /// Inputs that differ on purpose, by what they are called, and the reason.
@@ -160,25 +160,12 @@ fn compare(differences: &mut Differences, name: &str, source: &Source, expected:
 
 #[test]
 fn edge_cases() {
-    let mut differences = Differences::default();
-    for (input, output) in rows("vectors/oracle/dockerfile-cases.jsonl") {
-        let source = Source::new("Dockerfile", input["dockerfile"].as_str().expect("a Dockerfile"));
-        compare(&mut differences, input["id"].as_str().expect("a name"), &source, &output);
-    }
-    differences.finish();
+    conformance::edge_cases(|differences, name, source, _, output| compare(differences, name, &source, output));
 }
 
 #[test]
 fn dockerfiles_of_other_tools() {
-    let mut differences = Differences::default();
-    let oracle = directory().join("oracle");
-    for path in files("oracle", ".json") {
-        let name = path.strip_prefix(&oracle).expect("it lies there").with_extension("");
-        let Ok(bytes) = fs::read(directory().join(&name)) else { panic!("no Dockerfile for {}", name.display()) };
-        let expected: Value = serde_json::from_slice(&fs::read(&path).expect("it is readable")).expect("it is JSON");
-        compare(&mut differences, &name.to_string_lossy(), &Source::from_bytes("Dockerfile", &bytes), &expected);
-    }
-    differences.finish();
+    conformance::dockerfiles_of_other_tools(|differences, name, source, output| compare(differences, name, &source, output));
 }
 
 /// A string as Go quotes it.

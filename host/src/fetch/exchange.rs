@@ -1,7 +1,6 @@
 //! One request, its redirects followed by hand, and reading the answer within limits.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use super::address::{self, Reach};
 use super::name::{shown, shown_text};
 use super::{FetchError, FetchSettings, NamedBy};
+use crate::progress::reasons;
 
 /// Redirects that are followed in one request.
 const MOST_REDIRECTS: usize = 10;
@@ -95,7 +95,7 @@ impl Web {
             let host = authority(&url);
             let response = match tokio::time::timeout(self.settings.idle, request.send()).await {
                 Err(_) => return Err(FetchError::Silent { host, seconds: self.settings.idle.as_secs() }),
-                Ok(Err(error)) => return Err(FetchError::Unreachable { host, why: chain(&error.without_url()) }),
+                Ok(Err(error)) => return Err(FetchError::Unreachable { host, why: reasons(&error.without_url()) }),
                 Ok(Ok(response)) => response,
             };
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) || ask.body.is_some() {
@@ -132,7 +132,7 @@ impl Web {
                 builder = builder.resolve_to_addrs(name, &addresses);
             }
         }
-        let client = builder.build().map_err(|error| FetchError::Client(chain(&error)))?;
+        let client = builder.build().map_err(|error| FetchError::Client(reasons(&error)))?;
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(key, client.clone());
         Ok(client)
     }
@@ -184,7 +184,7 @@ impl Reader {
         let silent = || FetchError::Silent { host: authority(&self.answer.url), seconds: idle.as_secs() };
         let piece = match tokio::time::timeout(idle, self.answer.response.chunk()).await {
             Err(_) => return Err(silent()),
-            Ok(Err(error)) => return Err(FetchError::Broken { url: shown(&self.answer.url), why: chain(&error.without_url()) }),
+            Ok(Err(error)) => return Err(FetchError::Broken { url: shown(&self.answer.url), why: reasons(&error.without_url()) }),
             Ok(Ok(piece)) => piece,
         };
         let length = piece.as_ref().map_or(0, |piece| piece.len() as u64);
@@ -246,20 +246,4 @@ fn same_server(a: &Url, b: &Url) -> bool {
 pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// An error with all its reasons, but for those that only say that it happened in a request.
-fn chain(error: &dyn Error) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(reason) = next {
-        let text = reason.to_string();
-        let says_nothing =
-            text == "error sending request" || text == "request or response body error" || text.starts_with("client error (");
-        if !says_nothing && parts.last().is_none_or(|last| !last.ends_with(&text)) {
-            parts.push(text);
-        }
-        next = reason.source();
-    }
-    if parts.is_empty() { error.to_string() } else { parts.join(": ") }
 }

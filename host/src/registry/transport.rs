@@ -1,7 +1,6 @@
 //! One request and one answer, the wait between tries, and reading with limits.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +17,7 @@ use super::mirror::MirrorTls;
 use super::origin::{Origin, is_loopback_name};
 use super::settings::{RegistrySettings, canonical};
 use super::tls::{self, Profile};
+use crate::progress::reasons;
 
 /// Error bodies and token answers are read up to here.
 pub(super) const SMALL: u64 = 64 * 1024;
@@ -80,7 +80,7 @@ impl Transport {
         if profile.direct {
             builder = builder.no_proxy();
         }
-        let client = builder.build().map_err(|error| Cause::Settings(format!("no HTTP client: {}", chain(&error))))?;
+        let client = builder.build().map_err(|error| Cause::Settings(format!("no HTTP client: {}", reasons(&error))))?;
         clients.insert(profile.clone(), client.clone());
         Ok(client)
     }
@@ -118,7 +118,7 @@ impl Transport {
 
     /// What a failed request says to the user; URLs are left out, for they may hold signatures.
     pub(super) fn failure(&self, origin: &Origin, error: reqwest::Error) -> Cause {
-        let why = clean(&chain(&error.without_url()), &[]);
+        let why = clean(&reasons(&error.without_url()), &[]);
         let perhaps_plain = !origin.is_plain() && (why.contains("corrupt message") || why.contains("InvalidContentType"));
         Cause::Unreachable { host: origin.authority(), why, perhaps_plain }
     }
@@ -269,22 +269,6 @@ pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Dur
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// An error with all its reasons, but for those that only say that it happened in a request.
-fn chain(error: &dyn Error) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(reason) = next {
-        let text = reason.to_string();
-        let says_nothing =
-            text == "error sending request" || text == "request or response body error" || text.starts_with("client error (");
-        if !says_nothing && parts.last().is_none_or(|last| !last.ends_with(&text)) {
-            parts.push(text);
-        }
-        next = reason.source();
-    }
-    if parts.is_empty() { error.to_string() } else { parts.join(": ") }
 }
 
 #[cfg(test)]

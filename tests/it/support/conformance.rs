@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use layerwright::dockerfile::Source;
 use serde_json::Value;
 
 /// Where the data lies: `LAYERWRIGHT_CONFORMANCE`, else beside the repository.
@@ -83,4 +84,27 @@ impl Differences {
         assert!(self.checked > 0, "nothing was compared");
         assert!(self.found.is_empty(), "{} of {} differ\n{}", self.found.len(), self.checked, self.found.join("\n"));
     }
+}
+
+/// Compares every edge case: its name, its Dockerfile, what else was asked, and what came of it.
+pub fn edge_cases(compare: impl Fn(&mut Differences, &str, Source, &Value, &Value)) {
+    let mut differences = Differences::default();
+    for (input, output) in rows("vectors/oracle/dockerfile-cases.jsonl") {
+        let source = Source::new("Dockerfile", input["dockerfile"].as_str().expect("a Dockerfile"));
+        compare(&mut differences, input["id"].as_str().expect("a name"), source, &input, &output);
+    }
+    differences.finish();
+}
+
+/// Compares every Dockerfile of other tools: its name, the Dockerfile, and what came of it.
+pub fn dockerfiles_of_other_tools(compare: impl Fn(&mut Differences, &str, Source, &Value)) {
+    let mut differences = Differences::default();
+    let oracle = directory().join("oracle");
+    for path in files("oracle", ".json") {
+        let name = path.strip_prefix(&oracle).expect("it lies there").with_extension("");
+        let Ok(bytes) = fs::read(directory().join(&name)) else { panic!("no Dockerfile for {}", name.display()) };
+        let output: Value = serde_json::from_slice(&fs::read(&path).expect("it is readable")).expect("it is JSON");
+        compare(&mut differences, &name.to_string_lossy(), Source::from_bytes("Dockerfile", &bytes), &output);
+    }
+    differences.finish();
 }
