@@ -2,6 +2,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::contexts::ContextArguments;
+use super::log::LogArguments;
+use super::output::OutputArguments;
+use super::place::PlaceArguments;
+use super::plugins::PluginArguments;
+use super::registry::RegistryArguments;
 use super::run::RunArguments;
 
 /// The command line as it is written.
@@ -102,41 +108,6 @@ pub enum PluginCommand {
     },
 }
 
-/// How much is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Verbosity {
-    /// Everything
-    Trace,
-    /// For finding faults
-    Debug,
-    /// Steps and their output
-    Info,
-    /// Only what needs a look
-    #[value(alias = "warning")]
-    Warn,
-    /// Only why a build failed
-    Error,
-    /// As error
-    Fatal,
-    /// As error
-    Panic,
-}
-
-/// Where a build runs its commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Isolation {
-    /// The strongest that works here
-    Auto,
-    /// Overlay mounts and a sandbox for each command
-    Overlay,
-    /// A root directory for each command, and no namespaces
-    Chroot,
-    /// The builder's own container, which is emptied for it
-    InPlace,
-    /// No command can run; needs no privilege
-    None,
-}
-
 /// What is asked of a Dockerfile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Call {
@@ -159,34 +130,13 @@ pub enum Format {
     Json,
 }
 
-/// How new layers are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CompressionKind {
-    /// RFC 1952
-    Gzip,
-    /// RFC 8878; OCI images only
-    Zstd,
-}
-
 /// The flags of a build. A switch may be written `--switch`, `--switch=true` or `--switch=false`.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct BuildArguments {
-    /// What COPY and ADD read: a directory, `tar://FILE`, a git repository, a URL, or `-` for standard input
-    #[arg(short, long, default_value = "/workspace/", value_name = "CONTEXT")]
-    pub context: String,
-    /// Directory of the context to use in its place
-    #[arg(long, value_name = "DIR")]
-    pub context_sub_path: Option<PathBuf>,
-    /// Option for a context from git, for instance `branch=main`; may be given several times
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub git: Vec<String>,
-    /// Dockerfile, looked up in the working directory and then in the context; a URL, or `-` for standard input
-    #[arg(short = 'f', long, default_value = "Dockerfile", value_name = "FILE")]
-    pub dockerfile: String,
-    /// Where to push the image; may be given several times
-    #[arg(short, long = "destination", value_name = "REFERENCE")]
-    pub destinations: Vec<String>,
+    /// Where the files come from.
+    #[command(flatten)]
+    pub context: ContextArguments,
     /// Stage to build; the last where none is named
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
@@ -196,16 +146,12 @@ pub struct BuildArguments {
     /// Label of the image
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
-    /// In place of a stage, an image or a source of that name: anything that --context takes, `docker-image://…` or `oci-layout://…`
-    #[arg(long = "build-context", value_name = "NAME[::PLATFORM]=SOURCE")]
-    pub build_contexts: Vec<String>,
     /// Platform to build for
     #[arg(long = "custom-platform", alias = "customPlatform", alias = "platform", value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
     /// What RUN is given and allowed.
     #[command(flatten)]
     pub run: RunArguments,
-
     /// What to do with the Dockerfile
     #[arg(long, value_enum, default_value = "build", value_name = "CALL")]
     pub call: Call,
@@ -215,121 +161,28 @@ pub struct BuildArguments {
     /// How checks and listings are written
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
+    /// Where the image goes.
+    #[command(flatten)]
+    pub output: OutputArguments,
+    /// How registries are spoken to.
+    #[command(flatten)]
+    pub registry: RegistryArguments,
+    /// Who knows instructions, logins and mirrors.
+    #[command(flatten)]
+    pub plugin: PluginArguments,
+    /// Where commands run and files are kept.
+    #[command(flatten)]
+    pub place: PlaceArguments,
+    /// What is said.
+    #[command(flatten)]
+    pub log: LogArguments,
+}
 
-    /// Do not push
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub no_push: bool,
-    /// Write the image as an OCI layout too
-    #[arg(long, value_name = "DIR")]
-    pub oci_layout_path: Option<PathBuf>,
-    /// Write the image as a `docker save` archive too
-    #[arg(long, alias = "tarPath", value_name = "FILE")]
-    pub tar_path: Option<PathBuf>,
-    /// Write the digest of the image
-    #[arg(long, value_name = "FILE")]
-    pub digest_file: Option<PathBuf>,
-    /// Write `repository@digest` for each destination
-    #[arg(long, value_name = "FILE")]
-    pub image_name_with_digest_file: Option<PathBuf>,
-    /// Write `repository:tag@digest` for each destination
-    #[arg(long, value_name = "FILE")]
-    pub image_name_tag_with_digest_file: Option<PathBuf>,
-    /// How new layers are compressed
-    #[arg(long, value_enum, default_value = "gzip")]
-    pub compression: CompressionKind,
-    /// How hard new layers are compressed
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "LEVEL")]
-    pub compression_level: i32,
-
-    /// Push over plain HTTP where the registry offers nothing else
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub insecure: bool,
-    /// Pull over plain HTTP where the registry offers nothing else
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub insecure_pull: bool,
-    /// Registry that may be spoken to over plain HTTP
-    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
-    pub insecure_registries: Vec<String>,
-    /// Do not verify the TLS certificate of any registry
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub skip_tls_verify: bool,
-    /// Do not verify TLS certificates when pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub skip_tls_verify_pull: bool,
-    /// Registry whose TLS certificate is not verified
-    #[arg(long = "skip-tls-verify-registry", value_name = "HOST[:PORT]")]
-    pub skip_tls_verify_registries: Vec<String>,
-    /// Certificate authority for one registry
-    #[arg(long = "registry-certificate", value_name = "HOST[:PORT]=FILE")]
-    pub registry_certificates: Vec<String>,
-    /// Client certificate for one registry
-    #[arg(long = "registry-client-cert", value_name = "HOST[:PORT]=CERT,KEY")]
-    pub registry_client_certs: Vec<String>,
-    /// Mirror of Docker Hub; may be given several times
-    #[arg(long = "registry-mirror", value_name = "HOST[/PREFIX]")]
-    pub registry_mirrors: Vec<String>,
-    /// Where to look for the images of a registry
-    #[arg(long = "registry-map", value_name = "REGISTRY=HOST[/PREFIX][;…]")]
-    pub registry_maps: Vec<String>,
-    /// Do not pull from the registry itself when its mirrors fail
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub skip_default_registry_fallback: bool,
-    /// Mirrors as containers-registries.conf(5) has them, from this file and from `*.conf` in FILE.d
-    #[arg(long, value_name = "FILE")]
-    pub registries_conf: Option<PathBuf>,
-    /// Mirrors as containerd has them: a directory of `HOST/hosts.toml`
-    #[arg(long, value_name = "DIR")]
-    pub registry_hosts_dir: Option<PathBuf>,
-    /// Mirrors of Docker Hub as the `registry-mirrors` of docker's daemon.json
-    #[arg(long, value_name = "FILE")]
-    pub docker_daemon_config: Option<PathBuf>,
-    /// Retries of a failed push
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub push_retry: u32,
-    /// Retries of a failed download
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub image_download_retry: u32,
-    /// Take a tag that the registry does not let change as pushed
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub push_ignore_immutable_tag_errors: bool,
-    /// How long a registry may be silent, in seconds
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
-    pub registry_timeout: u64,
-    /// Do not check before the build that the destination may be pushed to
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub skip_push_permission_check: bool,
-
-    /// Who is asked for credentials after docker's configuration, and in which order: env, google, ecr, acr, gitlab, github; empty: nobody
-    #[arg(long = "credential-helpers", value_name = "NAME,…", value_delimiter = ',', num_args = 0..=1, require_equals = true, default_missing_value = "", action = clap::ArgAction::Append)]
-    pub credential_helpers: Option<Vec<String>>,
-    /// Plugin to load: a WebAssembly component
-    #[arg(long = "plugin", value_name = "FILE")]
-    pub plugins: Vec<PathBuf>,
-    /// Authority for a plugin, for instance `acme/login:env=ACME_TOKEN`
-    #[arg(long = "grant", value_name = "PLUGIN:GRANT")]
-    pub grants: Vec<String>,
-    /// Host that downloads may go to although it lies on this machine or in a private network
-    #[arg(long = "allow-private-host", value_name = "HOST[:PORT]")]
-    pub private_hosts: Vec<String>,
-    /// The largest download, and all that one git repository may bring
-    #[arg(long, default_value = "16g", value_name = "SIZE")]
-    pub max_download_size: String,
-    /// Where RUN runs
-    #[arg(long, value_enum, default_value = "auto")]
-    pub isolation: Isolation,
-    /// Build in place although this does not look like a container: everything on the root filesystem is removed
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub force: bool,
-    /// After a build in place, remove what it left on the root filesystem
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub cleanup: bool,
-    /// Path that a build in place leaves alone; may be given several times
-    #[arg(long = "ignore-path", value_name = "PATH")]
-    pub ignore_paths: Vec<PathBuf>,
-    /// Where unpacked layers and blobs are kept
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
-    /// How much is said
-    #[arg(short, long, value_enum, default_value = "info")]
-    pub verbosity: Verbosity,
+/// The value of a switch, as kaniko reads it.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err("want true or false".to_owned()),
+    }
 }

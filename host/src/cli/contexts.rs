@@ -2,12 +2,40 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+
 use super::args::BuildArguments;
 use super::env;
 use super::settings::{UsageError, build_arg, pair, usage};
 use crate::build::settings::{BuildContextFlag, NamedContext, context_name};
 use crate::context::Location;
 use crate::oci::{Digest, Platform};
+
+/// The flags for the build's files.
+#[derive(Debug, Args)]
+pub struct ContextArguments {
+    /// What COPY and ADD read: a directory, `tar://FILE`, a git repository, a URL, or `-` for standard input
+    #[arg(short, long, default_value = "/workspace/", value_name = "CONTEXT")]
+    pub context: String,
+    /// Directory of the context to use in its place
+    #[arg(long, value_name = "DIR")]
+    pub context_sub_path: Option<PathBuf>,
+    /// Option for a context from git, for instance `branch=main`; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub git: Vec<String>,
+    /// Dockerfile, looked up in the working directory and then in the context; a URL, or `-` for standard input
+    #[arg(short = 'f', long, default_value = "Dockerfile", value_name = "FILE")]
+    pub dockerfile: String,
+    /// In place of a stage, an image or a source of that name: anything that --context takes, `docker-image://…` or `oci-layout://…`
+    #[arg(long = "build-context", value_name = "NAME[::PLATFORM]=SOURCE")]
+    pub build_contexts: Vec<String>,
+    /// Host that downloads may go to although it lies on this machine or in a private network
+    #[arg(long = "allow-private-host", value_name = "HOST[:PORT]")]
+    pub private_hosts: Vec<String>,
+    /// The largest download, and all that one git repository may bring
+    #[arg(long, default_value = "16g", value_name = "SIZE")]
+    pub max_download_size: String,
+}
 
 /// The build argument that asks for `.git` in contexts from git.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
@@ -21,8 +49,8 @@ pub fn main_context(args: &BuildArguments) -> Result<Location, UsageError> {
     if !matches!(method.as_str(), "https" | "http" | "git") {
         return Err(usage("context", format!("GIT_PULL_METHOD is {method:?}; want https, http or git")));
     }
-    let mut location = Location::parse_pulled_by(&args.context, &method).map_err(|error| usage("context", error))?;
-    for option in &args.git {
+    let mut location = Location::parse_pulled_by(&args.context.context, &method).map_err(|error| usage("context", error))?;
+    for option in &args.context.git {
         let (name, value) = pair("git", option)?;
         let flag = || value.parse::<bool>().map_err(|_| usage("git", format!("{name}={value}: want true or false")));
         match (name.as_str(), &mut location) {

@@ -15,24 +15,24 @@ const DOCKERFILE_LIMIT: u64 = 4 << 20;
 /// # Errors
 /// One of them cannot be had.
 pub async fn inputs(args: &BuildArguments, location: &Location, fetcher: &Fetcher) -> Result<(Source, BuildContext), BuildError> {
-    if args.dockerfile == "-" && *location == Location::StandardInput {
+    if args.context.dockerfile == "-" && *location == Location::StandardInput {
         return Err(BuildError::other("standard input cannot be both the Dockerfile and the build context"));
     }
     let opened = fetcher.open(location, NamedBy::Operator).await.map_err(|error| fetch("cannot open the build context", error))?;
-    let opened = match args.context_sub_path.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+    let opened = match args.context.context_sub_path.as_deref().filter(|path| !path.as_os_str().is_empty()) {
         Some(path) => opened.below(path).map_err(|error| fetch("invalid value for --context-sub-path", error))?,
         None => opened,
     };
     let failed = |error| BuildError::because("cannot read the build's input", error);
-    if args.dockerfile == "-" {
+    if args.context.dockerfile == "-" {
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes);
         read.map_err(|error| BuildError::because("cannot read the Dockerfile from standard input", error))?;
         let source = dockerfile("<stdin>".to_owned(), &bytes, "on standard input")?;
         return Ok((source, opened.context(None).map_err(failed)?));
     }
-    if args.dockerfile.starts_with("https://") || args.dockerfile.starts_with("http://") {
-        let file = fetcher.download(&args.dockerfile, None, NamedBy::Operator).await;
+    if args.context.dockerfile.starts_with("https://") || args.context.dockerfile.starts_with("http://") {
+        let file = fetcher.download(&args.context.dockerfile, None, NamedBy::Operator).await;
         let file = file.map_err(|error| fetch("cannot read the Dockerfile", error))?;
         let source = dockerfile(file.name.clone(), &read(&file.path)?, "from the web")?;
         return Ok((source, opened.context(None).map_err(failed)?));
@@ -43,7 +43,7 @@ pub async fn inputs(args: &BuildArguments, location: &Location, fetcher: &Fetche
         return Ok((source, opened.context(None).map_err(failed)?));
     }
     let first = if opened.fetched { LookFirst::Context } else { LookFirst::WorkingDirectory };
-    let found = read_dockerfile(&opened.path, Path::new(&args.dockerfile), first).map_err(failed)?;
+    let found = read_dockerfile(&opened.path, Path::new(&args.context.dockerfile), first).map_err(failed)?;
     let context = opened.context(Some(&found.path)).map_err(failed)?;
     Ok((Source::from_bytes(shown(&found.path, &opened), &found.bytes), context))
 }

@@ -24,7 +24,7 @@ const FROM_FILES: [FromFile; 3] = [
 /// # Errors
 /// A file that is not there.
 pub fn hand_out(args: &BuildArguments, settings: &mut PluginSettings) -> Result<(), UsageError> {
-    let given = [&args.registries_conf, &args.registry_hosts_dir, &args.docker_daemon_config];
+    let given = [&args.registry.registries_conf, &args.registry.registry_hosts_dir, &args.registry.docker_daemon_config];
     let mut last = Vec::new();
     for (rule, given) in FROM_FILES.iter().zip(given) {
         let origin = PluginOrigin::Standard(rule.plugin.to_owned());

@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::args::{BuildArguments, Verbosity};
-use super::commands::build::{Stop, reporter, store_path};
+use super::args::BuildArguments;
+use super::commands::build::Stop;
 use super::inputs::inputs;
-use super::{contexts, plugins, settings};
+use super::log::Verbosity;
+use super::{contexts, log, place, plugins, registry, settings};
 use crate::build::error::BuildError;
 use crate::build::settings::BuildSettings;
 use crate::build::{Handlers, Inputs};
@@ -24,18 +25,18 @@ pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnc
     let build = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
     let mut fetching = settings::fetch_settings(args, &build.run)?;
-    let mut registry = settings::registry_settings(args)?;
+    let mut registry = registry::registry_settings(&args.registry)?;
     // Standard output belongs to the answer, and steps there are none.
-    let quiet = if args.verbosity > Verbosity::Debug { args.verbosity.max(Verbosity::Warn) } else { args.verbosity };
+    let quiet = if args.log.verbosity > Verbosity::Debug { args.log.verbosity.max(Verbosity::Warn) } else { args.log.verbosity };
     let secrets = Arc::new(Secrets::default());
-    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(reporter(quiet)), Arc::clone(&secrets)));
+    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(log::reporter(quiet)), Arc::clone(&secrets)));
     let mut plugin_settings = plugins::plugin_settings(args, &mut |warning| reporter.log(Level::Warning, &warning))?;
     plugin_settings.secrets = secrets;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
     let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
     let handlers = Arc::new(Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?);
-    let store = Store::open(store_path(args)?).map_err(|e| BuildError::because("failed to open the store", e))?;
+    let store = Store::open(place::store_path(&args.place)?).map_err(|e| BuildError::because("failed to open the store", e))?;
     registry.content_cache = Some(store.blobs());
     let answer = runtime.block_on(async {
         let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));

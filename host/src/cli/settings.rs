@@ -1,18 +1,12 @@
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use super::args::{BuildArguments, CompressionKind, Isolation as IsolationFlag};
+use super::args::BuildArguments;
 use super::contexts::{build_context, keep_git_dirs};
 use super::env;
+use super::place::Isolation as IsolationFlag;
 use super::run::{run_settings, size};
 use crate::build::settings::{BuildSettings, Isolation, RunSettings};
 use crate::build::ssh::{Agent, Forwarded};
-use crate::export::Outputs;
 use crate::fetch::{Credentials, FetchSettings};
-use crate::layer::Compression;
-use crate::oci::{Platform, Reference};
-use crate::registry::RegistrySettings;
+use crate::oci::Platform;
 use crate::rootfs::store::Store;
 
 /// A flag whose value cannot be used.
@@ -50,86 +44,16 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
         target: args.target.clone().filter(|t| !t.is_empty()),
         build_args,
         labels: args.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?,
-        build_contexts: keep_git_dirs(args, args.build_contexts.iter().map(|text| build_context(text)).collect::<Result<_, _>>()?),
+        build_contexts: keep_git_dirs(args, args.context.build_contexts.iter().map(|text| build_context(text)).collect::<Result<_, _>>()?),
         run: run_settings(&args.run)?,
-        isolation: match args.isolation {
+        isolation: match args.place.isolation {
             IsolationFlag::Auto => Isolation::Auto,
             IsolationFlag::Overlay => Isolation::Overlay,
             IsolationFlag::Chroot => Isolation::Chroot,
             IsolationFlag::InPlace => Isolation::InPlace,
             IsolationFlag::None => Isolation::None,
         },
-        compression: compression(args)?,
-    })
-}
-
-/// Where the image goes, from the flags and the environment.
-///
-/// # Errors
-/// A destination that is no reference, or no destination where one is needed.
-pub fn outputs(args: &BuildArguments) -> Result<Outputs, UsageError> {
-    let no_push = args.no_push || env::is_true(env::KANIKO_NO_PUSH);
-    let destination = |text: &String| {
-        let reference: Reference = text.parse().map_err(|e| usage("destination", e))?;
-        match reference.digest() {
-            Some(_) => Err(usage("destination", format!("{text} has a digest; an image is pushed to a tag"))),
-            None => Ok(reference),
-        }
-    };
-    let destinations = args.destinations.iter().map(destination).collect::<Result<Vec<_>, _>>()?;
-    if destinations.is_empty() && !no_push {
-        return Err(usage("destination", "none is given; name one, or say --no-push"));
-    }
-    Ok(Outputs {
-        destinations,
-        no_push,
-        oci_layout_path: args.oci_layout_path.clone(),
-        tar_path: args.tar_path.clone(),
-        digest_file: args.digest_file.clone().filter(|path| !is_url(path)),
-        digest_url: args.digest_file.as_ref().filter(|path| is_url(path)).map(|path| path.display().to_string()),
-        image_name_with_digest_file: args.image_name_with_digest_file.clone(),
-        image_name_tag_with_digest_file: args.image_name_tag_with_digest_file.clone(),
-        ignore_immutable_tags: args.push_ignore_immutable_tag_errors,
-    })
-}
-
-/// A registry by the name that it is known under, however it is written.
-fn registry(text: &str) -> String {
-    let name = text.trim().trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/').to_ascii_lowercase();
-    crate::registry::canonical(&name).to_owned()
-}
-
-/// How registries are spoken to, from the flags.
-///
-/// # Errors
-/// A certificate without a registry.
-pub fn registry_settings(args: &BuildArguments) -> Result<RegistrySettings, UsageError> {
-    let mut certificates = BTreeMap::new();
-    for text in &args.registry_certificates {
-        let (host, path) = pair("registry-certificate", text)?;
-        certificates.insert(registry(&host), PathBuf::from(path));
-    }
-    let mut client_certificates = BTreeMap::new();
-    for text in &args.registry_client_certs {
-        let (host, paths) = pair("registry-client-cert", text)?;
-        let (certificate, key) =
-            paths.split_once(',').ok_or_else(|| usage("registry-client-cert", format!("{text:?} is not HOST=CERT,KEY")))?;
-        client_certificates.insert(registry(&host), (PathBuf::from(certificate), PathBuf::from(key)));
-    }
-    Ok(RegistrySettings {
-        insecure_registries: args.insecure_registries.iter().map(|name| registry(name)).collect(),
-        insecure_push: args.insecure,
-        insecure_pull: args.insecure_pull,
-        skip_tls_verify: args.skip_tls_verify,
-        skip_tls_verify_pull: args.skip_tls_verify_pull,
-        skip_tls_verify_registries: args.skip_tls_verify_registries.iter().map(|name| registry(name)).collect(),
-        certificates,
-        client_certificates,
-        push_retry: args.push_retry,
-        download_retry: args.image_download_retry,
-        idle_timeout: Duration::from_secs(args.registry_timeout),
-        connect_timeout: Duration::from_secs(args.registry_timeout.min(15)),
-        ..RegistrySettings::default()
+        compression: super::output::compression(&args.output)?,
     })
 }
 
@@ -145,10 +69,10 @@ const LONGEST_SOCKET: usize = 107;
 /// # Errors
 /// A size that is none.
 pub fn fetch_settings(args: &BuildArguments, run: &RunSettings) -> Result<FetchSettings, UsageError> {
-    let mut private_hosts = args.private_hosts.clone();
+    let mut private_hosts = args.context.private_hosts.clone();
     let listed = env::get(env::LAYERWRIGHT_ALLOW_PRIVATE_HOSTS).unwrap_or_default();
     private_hosts.extend(listed.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned));
-    let largest = &args.max_download_size;
+    let largest = &args.context.max_download_size;
     let largest = size(largest).ok_or_else(|| usage("max-download-size", format!("{largest:?} is no size; want for instance 16g")))?;
     let mut credentials = Credentials::default();
     // As with kaniko: a token is a name without a password.
@@ -166,7 +90,7 @@ pub fn fetch_settings(args: &BuildArguments, run: &RunSettings) -> Result<FetchS
     Ok(FetchSettings {
         private_hosts,
         largest,
-        tries: args.image_download_retry.saturating_add(3),
+        tries: args.registry.image_download_retry.saturating_add(3),
         secret_variables: SECRET_VARIABLES.map(str::to_owned).into(),
         credentials,
         ssh_agent: match agent {
@@ -200,24 +124,6 @@ pub fn forward_keys(fetching: &mut FetchSettings, run: &RunSettings, store: &Sto
     Ok(Some(forwarded))
 }
 
-/// `--digest-file` takes a file, or a URL that the digest is put to.
-fn is_url(path: &std::path::Path) -> bool {
-    path.as_os_str().as_encoded_bytes().starts_with(b"https://")
-}
-
-fn compression(args: &BuildArguments) -> Result<Compression, UsageError> {
-    let level = |range: std::ops::RangeInclusive<i32>| match args.compression_level {
-        level if range.contains(&level) => Ok(level),
-        level => Err(usage("compression-level", format!("{level} is not between {} and {}", range.start(), range.end()))),
-    };
-    Ok(match args.compression {
-        CompressionKind::Gzip if args.compression_level == -1 => Compression::GZIP,
-        CompressionKind::Gzip => Compression::Gzip(level(1..=9)?.unsigned_abs()),
-        CompressionKind::Zstd if args.compression_level == -1 => Compression::ZSTD,
-        CompressionKind::Zstd => Compression::Zstd(level(1..=22)?),
-    })
-}
-
 /// `NAME=VALUE`, or `NAME` for the environment's value; a name that the environment does not hold stays undeclared.
 pub(super) fn build_arg(text: &str) -> Option<(String, String)> {
     match text.split_once('=') {
@@ -231,26 +137,5 @@ pub(super) fn pair(flag: &'static str, text: &str) -> Result<(String, String), U
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(usage(flag, format!("{text:?} is not NAME=VALUE"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn registries_have_one_name() {
-        for (text, name) in [
-            ("r.io", "r.io"),
-            ("https://R.io/", "r.io"),
-            ("r.io:443", "r.io"),
-            ("r.io:8443", "r.io:8443"),
-            ("index.docker.io", "docker.io"),
-            ("registry-1.docker.io", "docker.io"),
-            ("[::1]:5000", "[::1]:5000"),
-            ("[::443]", "[::443]"),
-        ] {
-            assert_eq!(registry(text), name, "{text}");
-        }
     }
 }

@@ -1,15 +1,12 @@
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 
 use crate::build::error::BuildError;
 use crate::build::settings::{BuildSettings, Isolation};
 use crate::build::{Backend, Deps, Handlers, build};
-use crate::cli::args::{BuildArguments, Verbosity};
+use crate::cli::args::BuildArguments;
 use crate::cli::inputs::inputs;
-use crate::cli::isolation::Ground;
-use crate::cli::report::Terminal;
-use crate::cli::{container, contexts, diagnostic, env, isolation, plugins, settings};
+use crate::cli::{contexts, diagnostic, env, isolation, log, output, place, plugins, registry, settings};
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
@@ -66,16 +63,19 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
     let mut fetching = settings::fetch_settings(args, &settings.run)?;
-    let outputs = settings::outputs(args)?;
-    let mut registry = settings::registry_settings(args)?;
-    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(reporter(args.verbosity)), Arc::clone(secrets)));
+    let outputs = output::outputs(&args.output)?;
+    let mut registry = registry::registry_settings(&args.registry)?;
+    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(log::reporter(args.log.verbosity)), Arc::clone(secrets)));
     let mut plugin_settings = plugins::plugin_settings(args, &mut |warning| reporter.log(Level::Warning, &warning))?;
     plugin_settings.secrets = Arc::clone(secrets);
     // Before any thread exists: what is mounted from here on ends with this process, however it ends.
-    let place = isolation::choose(settings.isolation, &store_path(args)?, &ground(args)).map_err(|why| match settings.isolation {
-        Isolation::Auto | Isolation::None => BuildError::other(why),
-        asked => BuildError::other(format!("--isolation {asked}: {why}")),
-    })?;
+    let place =
+        isolation::choose(settings.isolation, &place::store_path(&args.place)?, &place::ground(args)).map_err(|why| {
+            match settings.isolation {
+                Isolation::Auto | Isolation::None => BuildError::other(why),
+                asked => BuildError::other(format!("--isolation {asked}: {why}")),
+            }
+        })?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
@@ -97,7 +97,7 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         reporter.log(Level::Debug, note);
     }
     let tree = match &place.backend {
-        Backend::InPlace(tree) if args.cleanup || env::is_true(env::KANIKO_CLEANUP) => Some(Arc::clone(tree)),
+        Backend::InPlace(tree) if args.place.cleanup || env::is_true(env::KANIKO_CLEANUP) => Some(Arc::clone(tree)),
         _ => None,
     };
     let deps = Arc::new(Deps {
@@ -113,7 +113,7 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     });
     let done = runtime.block_on(async {
         tokio::select! {
-            done = work(Arc::new(settings), outputs, deps, args.skip_push_permission_check) => done,
+            done = work(Arc::new(settings), outputs, deps, args.output.skip_push_permission_check) => done,
             _ = tokio::signal::ctrl_c() => Err(BuildError::other("interrupted")),
             () = terminated() => Err(BuildError::other("terminated")),
         }
@@ -137,41 +137,6 @@ async fn terminated() {
     }
 }
 
-/// What a build in place must not take away: all that the command line and the environment name.
-fn ground(args: &BuildArguments) -> Ground {
-    let home = env::get(env::HOME).map(PathBuf::from);
-    let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
-    let mut keep: Vec<PathBuf> = args.ignore_paths.clone();
-    keep.extend(
-        Some(PathBuf::from(args.context.strip_prefix("dir://").unwrap_or(&args.context)))
-            .filter(|path| path.is_absolute() || path.exists()),
-    );
-    keep.extend(args.build_contexts.iter().filter_map(|text| {
-        let (_, source) = text.split_once('=')?;
-        let path = source.strip_prefix("oci-layout://").unwrap_or(source);
-        Some(PathBuf::from(path)).filter(|path| path.exists())
-    }));
-    keep.extend(Some(PathBuf::from(&args.dockerfile)).filter(|path| path.exists()));
-    keep.extend(args.plugins.iter().cloned());
-    keep.extend(
-        [&args.oci_layout_path, &args.tar_path, &args.digest_file]
-            .into_iter()
-            .chain([&args.image_name_with_digest_file, &args.image_name_tag_with_digest_file])
-            .flatten()
-            .cloned(),
-    );
-    keep.extend(
-        [env::KANIKO_DIR, env::DOCKER_CONFIG, env::REGISTRY_AUTH_FILE, env::SSL_CERT_FILE, env::SSL_CERT_DIR]
-            .into_iter()
-            .filter_map(env::get)
-            .map(PathBuf::from),
-    );
-    keep.extend(["/kaniko", "/busybox"].map(PathBuf::from).into_iter().filter(|path| path.exists()));
-    keep.extend([".docker", ".config/containers", ".config/layerwright"].into_iter().filter_map(below_home).filter(|path| path.exists()));
-    let keep = keep.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
-    Ground { force: args.force, evidence: container::evidence(env::get(env::CONTAINER).as_deref()), keep }
-}
-
 async fn work(settings: Arc<BuildSettings>, outputs: Outputs, deps: Arc<Deps>, skip_check: bool) -> Result<(), BuildError> {
     if !outputs.no_push && !skip_check {
         for destination in &outputs.destinations {
@@ -183,26 +148,4 @@ async fn work(settings: Arc<BuildSettings>, outputs: Outputs, deps: Arc<Deps>, s
     let descriptor = descriptor.map_err(|e| BuildError::because("failed to write the image", e))?;
     deps.reporter.log(Level::Info, &format!("image {}", descriptor.digest));
     Ok(())
-}
-
-pub(in crate::cli) fn reporter(verbosity: Verbosity) -> Terminal {
-    match verbosity {
-        Verbosity::Trace | Verbosity::Debug => Terminal::new(Level::Debug, true),
-        Verbosity::Info => Terminal::new(Level::Info, true),
-        Verbosity::Warn | Verbosity::Error | Verbosity::Fatal | Verbosity::Panic => Terminal::new(Level::Warning, false),
-    }
-}
-
-pub(in crate::cli) fn store_path(args: &BuildArguments) -> Result<std::path::PathBuf, BuildError> {
-    let given = args.store.clone().or_else(|| env::get(env::LAYERWRIGHT_STORE).map(Into::into));
-    let data = || {
-        env::get(env::XDG_DATA_HOME)
-            .map(std::path::PathBuf::from)
-            .or_else(|| env::get(env::HOME).map(|home| std::path::Path::new(&home).join(".local/share")))
-    };
-    given.or_else(|| data().map(|d| d.join("layerwright"))).ok_or_else(|| BuildError::Other {
-        message: "there is no place for the store".to_owned(),
-        hint: Some("set HOME, or name one with --store".to_owned()),
-        source: None,
-    })
 }

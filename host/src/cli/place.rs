@@ -1,0 +1,96 @@
+//! Where commands run, where files are kept, and what a build in place leaves alone: the flags, and what they mean.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::args::{BuildArguments, switch};
+use super::isolation::Ground;
+use super::{container, env};
+use crate::build::error::BuildError;
+
+/// The flags for the place that a build takes.
+#[derive(Debug, Args)]
+pub struct PlaceArguments {
+    /// Where RUN runs
+    #[arg(long, value_enum, default_value = "auto")]
+    pub isolation: Isolation,
+    /// Build in place although this does not look like a container: everything on the root filesystem is removed
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub force: bool,
+    /// After a build in place, remove what it left on the root filesystem
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub cleanup: bool,
+    /// Path that a build in place leaves alone; may be given several times
+    #[arg(long = "ignore-path", value_name = "PATH")]
+    pub ignore_paths: Vec<PathBuf>,
+    /// Where unpacked layers and blobs are kept
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+/// Where a build runs its commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// The strongest that works here
+    Auto,
+    /// Overlay mounts and a sandbox for each command
+    Overlay,
+    /// A root directory for each command, and no namespaces
+    Chroot,
+    /// The builder's own container, which is emptied for it
+    InPlace,
+    /// No command can run; needs no privilege
+    None,
+}
+
+/// What a build in place must not take away: all that the command line and the environment name.
+pub fn ground(args: &BuildArguments) -> Ground {
+    let home = env::get(env::HOME).map(PathBuf::from);
+    let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+    let mut keep: Vec<PathBuf> = args.place.ignore_paths.clone();
+    keep.extend(
+        Some(PathBuf::from(args.context.context.strip_prefix("dir://").unwrap_or(&args.context.context)))
+            .filter(|path| path.is_absolute() || path.exists()),
+    );
+    keep.extend(args.context.build_contexts.iter().filter_map(|text| {
+        let (_, source) = text.split_once('=')?;
+        let path = source.strip_prefix("oci-layout://").unwrap_or(source);
+        Some(PathBuf::from(path)).filter(|path| path.exists())
+    }));
+    keep.extend(Some(PathBuf::from(&args.context.dockerfile)).filter(|path| path.exists()));
+    keep.extend(args.plugin.plugins.iter().cloned());
+    keep.extend(
+        [&args.output.oci_layout_path, &args.output.tar_path, &args.output.digest_file]
+            .into_iter()
+            .chain([&args.output.image_name_with_digest_file, &args.output.image_name_tag_with_digest_file])
+            .flatten()
+            .cloned(),
+    );
+    keep.extend(
+        [env::KANIKO_DIR, env::DOCKER_CONFIG, env::REGISTRY_AUTH_FILE, env::SSL_CERT_FILE, env::SSL_CERT_DIR]
+            .into_iter()
+            .filter_map(env::get)
+            .map(PathBuf::from),
+    );
+    keep.extend(["/kaniko", "/busybox"].map(PathBuf::from).into_iter().filter(|path| path.exists()));
+    keep.extend([".docker", ".config/containers", ".config/layerwright"].into_iter().filter_map(below_home).filter(|path| path.exists()));
+    let keep = keep.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
+    Ground { force: args.place.force, evidence: container::evidence(env::get(env::CONTAINER).as_deref()), keep }
+}
+
+/// Where unpacked layers and blobs are kept.
+///
+/// # Errors
+/// There is no place for them.
+pub fn store_path(args: &PlaceArguments) -> Result<PathBuf, BuildError> {
+    let given = args.store.clone().or_else(|| env::get(env::LAYERWRIGHT_STORE).map(Into::into));
+    let data = || {
+        env::get(env::XDG_DATA_HOME).map(PathBuf::from).or_else(|| env::get(env::HOME).map(|home| Path::new(&home).join(".local/share")))
+    };
+    given.or_else(|| data().map(|d| d.join("layerwright"))).ok_or_else(|| BuildError::Other {
+        message: "there is no place for the store".to_owned(),
+        hint: Some("set HOME, or name one with --store".to_owned()),
+        source: None,
+    })
+}
