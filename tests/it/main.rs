@@ -5,6 +5,7 @@ mod support;
 
 mod architecture;
 mod auth;
+mod buckets;
 mod build_add;
 mod build_args;
 mod build_bases;

@@ -48,6 +48,13 @@ pub const GIT_USERNAME: &str = "GIT_USERNAME";
 /// The user's password for git contexts.
 pub const GIT_PASSWORD: &str = "GIT_PASSWORD";
 
+/// Of a login to AWS, for contexts in S3.
+pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+/// The other part of a login that ends.
+pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+/// The key of an account, for contexts in Azure.
+pub const AZURE_STORAGE_ACCESS_KEY: &str = "AZURE_STORAGE_ACCESS_KEY";
+
 /// Set where output is to have no colours.
 pub const NO_COLOR: &str = "NO_COLOR";
 
@@ -72,6 +79,11 @@ pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
 /// The value of a variable; none where it is not set, is empty or is no text.
 pub fn get(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// All variables that are text: whoever reads buckets picks those that clouds have defined.
+pub fn all() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Whether a variable holds a word for yes.

@@ -5,7 +5,7 @@ use super::place::Isolation as IsolationFlag;
 use super::run::{run_settings, size};
 use crate::build::settings::{BuildSettings, Isolation, RunSettings};
 use crate::build::ssh::{Agent, Forwarded};
-use crate::fetch::{Credentials, FetchSettings};
+use crate::fetch::{CloudVariables, Credentials, FetchSettings};
 use crate::oci::Platform;
 use crate::rootfs::store::Store;
 
@@ -58,7 +58,8 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
 }
 
 /// What no program that is started for a build needs to see.
-const SECRET_VARIABLES: [&str; 2] = [env::GIT_TOKEN, env::GIT_PASSWORD];
+const SECRET_VARIABLES: [&str; 5] =
+    [env::GIT_TOKEN, env::GIT_PASSWORD, env::AWS_SECRET_ACCESS_KEY, env::AWS_SESSION_TOKEN, env::AZURE_STORAGE_ACCESS_KEY];
 
 /// The longest path of a socket, in bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -93,6 +94,7 @@ pub fn fetch_settings(args: &BuildArguments, run: &RunSettings) -> Result<FetchS
         tries: args.registry.image_download_retry.saturating_add(3),
         secret_variables: SECRET_VARIABLES.map(str::to_owned).into(),
         credentials,
+        clouds: CloudVariables::of(env::all()),
         ssh_agent: match agent {
             Some(Agent::Socket(path) | Agent::Raw(path)) => Some(path.clone()),
             Some(Agent::Keys(_)) | None => None,

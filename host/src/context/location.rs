@@ -2,6 +2,8 @@ use std::path::{Path, PathBuf};
 
 use layerwright_git_reference::{GitReference, ReferenceError};
 
+use super::BucketObject;
+
 /// Where a build context is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Location {
@@ -13,6 +15,8 @@ pub enum Location {
     StandardInput,
     /// An archive from the web, or a Dockerfile alone.
     Web(String),
+    /// An archive in a bucket.
+    Bucket(Box<BucketObject>),
     /// A git repository.
     Git(Box<GitReference>),
 }
@@ -21,7 +25,7 @@ pub enum Location {
 #[derive(Debug, thiserror::Error)]
 pub enum LocationError {
     /// A scheme that nobody knows.
-    #[error("{scheme}:// is not supported: want a directory, dir://, tar://, http://, https:// or a git repository")]
+    #[error("{scheme}:// is not supported: want a directory, dir://, tar://, http://, https://, s3://, gs:// or a git repository")]
     Scheme {
         /// As written.
         scheme: String,
@@ -29,6 +33,9 @@ pub enum LocationError {
     /// A git reference that makes no sense.
     #[error(transparent)]
     Git(#[from] ReferenceError),
+    /// A bucket that makes no sense.
+    #[error("{0}")]
+    Bucket(&'static str),
     /// Nothing.
     #[error("it is empty")]
     Empty,
@@ -56,6 +63,9 @@ impl Location {
         }
         if let Some(reference) = layerwright_git_reference::parse(text)? {
             return Ok(Self::Git(Box::new(reference)));
+        }
+        if let Some(object) = BucketObject::parse(text).map_err(LocationError::Bucket)? {
+            return Ok(Self::Bucket(Box::new(object)));
         }
         match text.split_once("://") {
             Some((scheme, _)) if matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") => Ok(Self::Web(text.to_owned())),
@@ -105,10 +115,13 @@ mod tests {
             assert_eq!(Location::parse(text).unwrap(), Location::StandardInput);
         }
         assert_eq!(Location::parse("https://h/a.tar").unwrap(), Location::Web("https://h/a.tar".to_owned()));
+        for text in ["s3://b/a.tar", "gs://b", "https://a.blob.core.windows.net/c/a.tgz"] {
+            assert!(matches!(Location::parse(text).unwrap(), Location::Bucket(_)), "{text}");
+        }
         for text in ["https://h/a.git#x", "github.com/a/b", "git@h:a", "git://h/a", "ssh://h/a"] {
             assert!(matches!(Location::parse(text).unwrap(), Location::Git(_)), "{text}");
         }
-        for text in ["file:///etc", "ext::sh://x", "ftp://h/x", ""] {
+        for text in ["file:///etc", "ext::sh://x", "ftp://h/x", "s3://", ""] {
             assert!(Location::parse(text).is_err(), "{text}");
         }
     }

@@ -85,6 +85,16 @@ pub(super) fn is_this_machine(host: &str) -> bool {
     literal(host).is_some_and(|address| folded(address).is_loopback()) || is_local_name(host)
 }
 
+/// The metadata service of EC2 in IPv6.
+const AWS_METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+/// Whether this is where a cloud tells its machines who they are, which no proxy can.
+pub(super) fn is_metadata_service(host: &str) -> bool {
+    let link_local = |address: IpAddr| matches!(address, IpAddr::V4(v4) if v4.is_link_local());
+    literal(host).is_some_and(|address| link_local(folded(address)) || address == IpAddr::V6(AWS_METADATA_V6))
+        || host.trim_end_matches('.').eq_ignore_ascii_case("metadata.google.internal")
+}
+
 /// Whether plain HTTP to this URL stays on this machine.
 pub(super) fn stays_here(url: &Url) -> bool {
     url.host_str().is_some_and(is_this_machine)
@@ -128,11 +138,7 @@ fn place(address: IpAddr) -> Place {
                 || v4 == Ipv4Addr::new(100, 100, 100, 200)
         }
         IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6.is_unicast_link_local()
-                || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+            v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || v6 == AWS_METADATA_V6
         }
     };
     let private = match folded(address) {

@@ -58,6 +58,9 @@ pub enum FetchError {
     /// A context that cannot be opened.
     #[error("cannot open {what}: {why}")]
     Context { what: String, why: String },
+    /// A bucket that does not give an object.
+    #[error("cannot read {url}: {why}")]
+    Bucket { url: String, why: String, hint: &'static str },
     /// The store.
     #[error("cannot keep {}: {why}", .path.display())]
     Store { path: PathBuf, why: String },
@@ -79,6 +82,7 @@ impl FetchError {
                 let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned))?;
                 Some(format!("if the repository is private, give a token with --secret id=GIT_AUTH_TOKEN.{host},env=NAME"))
             }
+            Self::Bucket { hint, .. } => Some((*hint).to_owned()),
             Self::Ssh { .. } => Some("forward an agent with --ssh default".to_owned()),
             Self::TooLarge { .. } => Some("a larger one is allowed with --max-download-size SIZE".to_owned()),
             _ => None,

@@ -106,12 +106,18 @@ impl Web {
         Err(FetchError::Redirect { url: shown(&first), to: shown(&url), why: format!("there are more than {MOST_REDIRECTS} redirects") })
     }
 
+    /// The connections to a server that the operator has named, or whoever serves logins for it.
+    pub(super) async fn client_for_operator(&self, url: &Url) -> Result<Client, FetchError> {
+        self.client(url, Reach::Anywhere).await
+    }
+
     /// The connections to one server, all of whose addresses may be reached.
     async fn client(&self, url: &Url, reach: Reach) -> Result<Client, FetchError> {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
-        let by_proxy =
-            !address::is_this_machine(host) && url.as_str().parse::<http::Uri>().is_ok_and(|uri| self.proxies.intercept(&uri).is_some());
+        let by_proxy = !address::is_this_machine(host)
+            && !address::is_metadata_service(host)
+            && url.as_str().parse::<http::Uri>().is_ok_and(|uri| self.proxies.intercept(&uri).is_some());
         let key = (host.to_ascii_lowercase(), port, reach, url.scheme() == "https");
         if let Some(client) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(client.clone());

@@ -4,6 +4,7 @@
 //! sizes and times have limits, and a credential goes to the host that it is for and to no other.
 
 mod address;
+mod bucket;
 mod cache;
 mod credential;
 mod download;
@@ -22,6 +23,7 @@ use tokio::sync::OnceCell;
 use crate::progress::Reporter;
 use crate::rootfs::store::Store;
 
+pub use bucket::CloudVariables;
 pub use credential::Credentials;
 pub use download::Downloaded;
 pub use error::FetchError;

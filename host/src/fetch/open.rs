@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bucket::not_public;
 use super::name::UNNAMED;
 use super::{FetchError, Fetcher, NamedBy};
 use crate::context::{BuildContext, Kept, Location, extract};
@@ -92,6 +93,23 @@ impl Fetcher {
                 let name = if file.name == UNNAMED { "Dockerfile".to_owned() } else { file.name };
                 let shown = super::name::shown_text(url);
                 self.unpack(Source { path: file.path, shown, single: Some(name), modified: file.modified }, false).await
+            }
+            Location::Bucket(object) if self.is_public(object) => {
+                let file = self.download(&object.shown, None, by).await.map_err(|error| not_public(object, error))?;
+                let shown = object.shown.clone();
+                self.unpack(Source { path: file.path, shown, single: None, modified: file.modified }, false).await
+            }
+            Location::Bucket(object) => {
+                let path = self.store.temporary_path();
+                let opened = match self.bring_object(object, &path).await {
+                    Ok(modified) => {
+                        let source = Source { path: path.clone(), shown: object.shown.clone(), single: None, modified: Some(modified) };
+                        self.unpack(source, false).await
+                    }
+                    Err(error) => Err(error),
+                };
+                let _ = std::fs::remove_file(path);
+                opened
             }
             Location::Git(reference) => self.open_repository(reference, by).await,
         }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Credentials;
+use super::{CloudVariables, Credentials};
 
 /// How far a build may reach, and how much it may bring.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct FetchSettings {
     pub secret_variables: Vec<String>,
     /// What may be shown to which host.
     pub credentials: Credentials,
+    /// How to log in to buckets.
+    pub clouds: CloudVariables,
 }
 
 impl Default for FetchSettings {
@@ -47,6 +49,7 @@ impl Default for FetchSettings {
             ssh_for_dockerfiles: false,
             secret_variables: Vec::new(),
             credentials: Credentials::default(),
+            clouds: CloudVariables::default(),
         }
     }
 }
