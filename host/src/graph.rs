@@ -60,18 +60,17 @@ impl BuildGraph {
         let last = stages.len().saturating_sub(1);
         let target = match target {
             None => last,
-            Some(name) => match stages.iter().rposition(|stage| is_called(stage, name)) {
-                Some(index) => index,
-                None => {
-                    let names = stages.iter().filter_map(|s| s.source.from.alias.as_deref());
-                    return Err(GraphError::NoTarget {
-                        name: name.to_owned(),
-                        suggestion: crate::dockerfile::suggest(&name.to_lowercase(), names),
-                    });
-                }
-            },
+            Some(name) => find_target(&stages, name)?,
         };
         Ok(Self { stages, target })
+    }
+
+    /// Targets besides the main one.
+    ///
+    /// # Errors
+    /// One of them is no stage.
+    pub fn targets(&self, names: &[String]) -> Result<Vec<usize>, GraphError> {
+        names.iter().map(|name| find_target(&self.stages, name)).collect()
     }
 
     /// The stage that `name` means in the stage at `before`: the last of that name before it, else the one of that number.
@@ -83,6 +82,13 @@ impl BuildGraph {
     pub fn later(&self, name: &str, from: usize) -> Option<usize> {
         find_stage(&self.stages, name, self.stages.len()).filter(|index| *index >= from)
     }
+}
+
+fn find_target(stages: &[Stage], name: &str) -> Result<usize, GraphError> {
+    stages.iter().rposition(|stage| is_called(stage, name)).ok_or_else(|| GraphError::NoTarget {
+        name: name.to_owned(),
+        suggestion: crate::dockerfile::suggest(&name.to_lowercase(), stages.iter().filter_map(|s| s.source.from.alias.as_deref())),
+    })
 }
 
 /// Whether a stage has a name, in any case.

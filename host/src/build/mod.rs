@@ -2,6 +2,7 @@
 //!
 //! Knows no plugin, no flag and no registry protocol: it is handed a [`Deps`] of seams.
 
+mod bases;
 mod caches;
 mod checks;
 mod configure;
@@ -28,14 +29,16 @@ mod scope;
 /// What to build.
 pub mod settings;
 mod source;
+mod squash;
 /// SSH agents for processes.
 pub mod ssh;
 mod stage;
 mod stages;
 mod unpacked;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+pub use bases::{WarmedImages, bases};
 pub use inputs::Inputs;
 pub use lowering::{Handlers, Step};
 pub use outline::{Argument, Outline, Target, Wanted, outline, targets};
@@ -45,11 +48,11 @@ pub use report::{Report, check, plan};
 use crate::context::BuildContext;
 use crate::dockerfile::Source;
 use crate::fetch::Fetcher;
-use crate::image::Image;
+use crate::image::{Image, LayerContent};
 use crate::progress::{Level, Reporter};
 use crate::registry::Client;
-use crate::rootfs::store::Store;
-use crate::rootfs::unpacked::UnpackedRootFs;
+use crate::rootfs::store::{LayerSource, Store};
+use crate::rootfs::unpacked::{Furniture, UnpackedRootFs};
 use crate::sandbox::Executor;
 use checks::Checks;
 use error::BuildError;
@@ -97,7 +100,8 @@ impl Backend {
 }
 
 impl Deps {
-    fn inputs(&self) -> Inputs {
+    /// What a plan is made from.
+    pub fn inputs(&self) -> Inputs {
         Inputs {
             handlers: Arc::clone(&self.handlers),
             images: Arc::new(self.client.clone()),
@@ -121,12 +125,40 @@ pub async fn build(settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Result<Imag
     let planner = planned.map_err(BuildError::from)?;
     refuse(&checks)?;
     let target = planner.graph.target;
-    let outcome = stage::run_all(planner, target, settings, Arc::clone(&deps)).await;
+    let outcome = stage::run_all(planner, target, Arc::clone(&settings), Arc::clone(&deps)).await;
     // Those that could only be found while the stages were built.
     say(&checks, deps.reporter.as_ref());
     let image = outcome?;
     refuse(&checks)?;
-    Ok(image)
+    let image = image.annotate(settings.annotations.clone());
+    Ok(match settings.docker {
+        Some(docker) => image.with_format(docker),
+        None => image,
+    })
+}
+
+/// Leaves the files of an image on the tree that the builder lives in, where it builds in place.
+///
+/// # Errors
+/// A layer cannot be had or unpacked.
+pub async fn materialize(image: &Image, deps: &Deps) -> Result<(), BuildError> {
+    let Backend::InPlace(tree) = &deps.backend else { return Ok(()) };
+    let mut layers = Vec::new();
+    for layer in &image.layers {
+        let blob = match &layer.content {
+            LayerContent::File(path) => path.clone(),
+            LayerContent::Remote(source) => {
+                let path = deps.store.blob_path(&layer.descriptor.digest);
+                let fetched = deps.client.fetch_blob(source, &layer.descriptor, &path).await;
+                fetched.map_err(|error| BuildError::because("failed to fetch the image's files", error))?;
+                path
+            }
+        };
+        layers.push(LayerSource { diff_id: layer.diff_id, blob });
+    }
+    let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
+    let brought = tokio::task::block_in_place(|| tree.bring(&layers, &Furniture::default()));
+    brought.map_err(|error| BuildError::because("failed to unpack the image", error))
 }
 
 fn say(checks: &Checks, reporter: &dyn Reporter) {

@@ -66,9 +66,12 @@ pub(super) async fn planned(
         _ => globals,
     };
     // Whoever only looks, and names no target, looks at everything.
-    let wanted = match (purpose, &settings.target) {
+    let wanted: Vec<usize> = match (purpose, &settings.target) {
         (Purpose::Check, None) => (0..graph.stages.len()).collect(),
-        _ => vec![graph.target],
+        _ => {
+            let also = graph.targets(&settings.also).map_err(|error| vec![BuildError::other(error.to_string())])?;
+            [graph.target].into_iter().chain(also).collect()
+        }
     };
     let planner = Arc::new(Planner::new(graph, parsed, globals, Arc::clone(settings), inputs.clone(), Arc::clone(checks), purpose));
     for stage in wanted {

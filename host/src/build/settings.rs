@@ -16,6 +16,8 @@ pub struct BuildSettings {
     pub build_platform: Platform,
     /// The stage to build; the last where none is named.
     pub target: Option<String>,
+    /// Stages that are built besides the target.
+    pub also: Vec<String>,
     /// Build arguments given by the user, the last of each name.
     pub build_args: Vec<(String, String)>,
     /// Labels that win over the Dockerfile's.
@@ -28,6 +30,14 @@ pub struct BuildSettings {
     pub isolation: Isolation,
     /// How new layers are compressed.
     pub compression: Compression,
+    /// Whether the layers of a stage are joined to one.
+    pub single_snapshot: bool,
+    /// Whether no time of the build shows in the image.
+    pub reproducible: bool,
+    /// Whether the image has Docker's media types or the OCI's; the base image's where nothing is said.
+    pub docker: Option<bool>,
+    /// Annotations of the manifest.
+    pub annotations: Vec<(String, String)>,
 }
 
 impl BuildSettings {
@@ -37,12 +47,17 @@ impl BuildSettings {
             platform,
             build_platform: Platform::host(),
             target: None,
+            also: Vec::new(),
             build_args: Vec::new(),
             labels: Vec::new(),
             build_contexts: Vec::new(),
             run: RunSettings::default(),
             isolation: Isolation::Auto,
             compression: Compression::GZIP,
+            single_snapshot: false,
+            reproducible: false,
+            docker: None,
+            annotations: Vec::new(),
         }
     }
 }

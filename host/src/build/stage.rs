@@ -23,7 +23,7 @@ use crate::fetch::NamedBy;
 use crate::fs::Time;
 use crate::graph::stage_label;
 use crate::image::{Image, Layer, LayerContent};
-use crate::layer::{LayerOptions, LayerWriter, NewLayer};
+use crate::layer::{Compression, LayerOptions, LayerWriter, NewLayer};
 use crate::oci::{Descriptor, Digest, LayerCompression};
 use crate::operation::Operation;
 use crate::progress::Event;
@@ -101,7 +101,7 @@ pub async fn run_all(planner: Arc<Planner>, target: usize, settings: Arc<BuildSe
     }
     let cancel = Cancel::new().map_err(|e| BuildError::because("failed to start", e))?;
     let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
-    let epoch = epoch(&planner.globals);
+    let epoch = epoch(&planner.globals).or(settings.reproducible.then_some(0));
     let now = now(epoch)?;
     let cancelled = cancel.clone();
     let mask = Mask::new(settings.run.secrets.iter().map(|secret| &*secret.value));
@@ -209,6 +209,7 @@ impl Shared {
             files: self.open_files(&plan, &image, parent.as_deref()).await.map_err(at)?,
             image,
         };
+        let base = self.settings.single_snapshot.then(|| work.image.clone());
         if from_image > 0 {
             let step = format!("[{}1/{}]", work.label, work.total);
             self.deps.reporter.event(Event::StepStarted { step, text: format!("FROM {}", stage.source.from.image) });
@@ -226,7 +227,11 @@ impl Shared {
             }
             (None, None) => return Err(BuildError::other("a stage has neither a base nor a state")),
         };
-        let image = work.image.configure(|config| {
+        let image = match base {
+            Some(base) => self.squash(&base, work.image).await.map_err(at)?,
+            None => work.image,
+        };
+        let image = image.configure(|config| {
             let history = std::mem::take(&mut config.history);
             *config = crate::oci::ImageConfig { history, ..state.config.clone() };
             config.created = Some(self.now.clone());
@@ -265,7 +270,15 @@ impl Shared {
 
     /// How new layers are written.
     pub fn layer_options(&self) -> LayerOptions {
-        LayerOptions { compression: self.settings.compression, ..LayerOptions::default() }
+        // Those that are joined in the end are compressed then.
+        let compression = if self.settings.single_snapshot { Compression::None } else { self.settings.compression };
+        LayerOptions { compression, ..self.final_layer_options() }
+    }
+
+    /// How the layers of the image are written.
+    pub fn final_layer_options(&self) -> LayerOptions {
+        let latest_mtime = self.settings.reproducible.then(|| self.epoch.unwrap_or(0));
+        LayerOptions { compression: self.settings.compression, latest_mtime }
     }
 
     /// A layer must not depend on the clock, so what a build makes by itself is as old as can be where nobody says otherwise.
@@ -276,7 +289,7 @@ impl Shared {
     /// The labels of the command line, and the time.
     fn finish(&self, image: Image) -> Image {
         // Docker's media types have no name for Zstandard that its own registry takes.
-        let zstd = matches!(self.settings.compression, crate::layer::Compression::Zstd(_));
+        let zstd = matches!(self.settings.compression, Compression::Zstd(_));
         let image = if zstd { image.with_format(false) } else { image };
         image.configure(|config| {
             config.created = Some(self.now.clone());
@@ -367,13 +380,7 @@ impl Work<'_> {
             false => self.carry_out_all(&tasks, &name).await,
         };
         let layer = made.map_err(|failure| self.at(failure, &step.span))?;
-        let compression = match layer.compression {
-            crate::layer::Compression::None => LayerCompression::None,
-            crate::layer::Compression::Gzip(_) => LayerCompression::Gzip,
-            crate::layer::Compression::Zstd(_) => LayerCompression::Zstd,
-        };
-        let descriptor = Descriptor::new(self.image.layer_type(compression), layer.digest, layer.size);
-        let layer = Layer { descriptor, diff_id: layer.diff_id, content: LayerContent::File(layer.path) };
+        let layer = image_layer(&self.image, layer);
         self.image = std::mem::take(&mut self.image).append(layer, history.unwrap_or_default());
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         reporter.event(Event::StepFinished { step: name, milliseconds });
@@ -462,6 +469,17 @@ impl Work<'_> {
             }
         }
     }
+}
+
+/// A layer that was made, as a part of an image.
+pub(super) fn image_layer(image: &Image, layer: NewLayer) -> Layer {
+    let compression = match layer.compression {
+        Compression::None => LayerCompression::None,
+        Compression::Gzip(_) => LayerCompression::Gzip,
+        Compression::Zstd(_) => LayerCompression::Zstd,
+    };
+    let descriptor = Descriptor::new(image.layer_type(compression), layer.digest, layer.size);
+    Layer { descriptor, diff_id: layer.diff_id, content: LayerContent::File(layer.path) }
 }
 
 impl StageOutcome {

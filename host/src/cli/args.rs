@@ -2,6 +2,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::commands::index::IndexCommand;
+use super::commands::push::PushArguments;
+use super::commands::warmer::WarmerArguments;
+use super::compat::CompatArguments;
 use super::contexts::ContextArguments;
 use super::log::LogArguments;
 use super::output::OutputArguments;
@@ -30,8 +34,7 @@ pub struct Arguments {
     name = "executor",
     version,
     about = "Builds a container image from a Dockerfile and pushes it",
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true
+    args_conflicts_with_subcommands = true
 )]
 pub struct ExecutorArguments {
     /// What to do instead of building.
@@ -53,6 +56,13 @@ pub enum Command {
     Outline(Box<BuildArguments>),
     /// List the stages that can be built
     Targets(Box<BuildArguments>),
+    /// Push an image that lies on disk: a `docker save` archive or an OCI layout
+    Push(Box<PushArguments>),
+    /// Images for several platforms under one name
+    #[command(subcommand)]
+    Index(IndexCommand),
+    /// Fill a directory with base images, from which builds with --cache and --cache-dir take them
+    Warmer(Box<WarmerArguments>),
     /// Check a user and a password at a registry, and keep them in docker's config.json
     Login(LoginArguments),
     /// Forget what login kept
@@ -60,6 +70,11 @@ pub enum Command {
     /// Look at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Print a script that completes this program's commands in a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// Print the version
     Version,
 }
@@ -137,21 +152,21 @@ pub struct BuildArguments {
     /// Where the files come from.
     #[command(flatten)]
     pub context: ContextArguments,
-    /// Stage to build; the last where none is named
-    #[arg(long, value_name = "STAGE")]
-    pub target: Option<String>,
+    /// Stage to build, the last where none is named; of several, all are built and the first is the image
+    #[arg(long = "target", value_name = "STAGE,…", value_delimiter = ',')]
+    pub targets: Vec<String>,
     /// Build argument; without a value, the environment's
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub build_args: Vec<String>,
-    /// Label of the image
-    #[arg(long = "label", value_name = "NAME=VALUE")]
-    pub labels: Vec<String>,
     /// Platform to build for
-    #[arg(long = "custom-platform", alias = "customPlatform", alias = "platform", value_name = "OS/ARCH[/VARIANT]")]
+    #[arg(long = "custom-platform", alias = "platform", value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
     /// What RUN is given and allowed.
     #[command(flatten)]
     pub run: RunArguments,
+    /// Print what would be built and where it would go, and end
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub dryrun: bool,
     /// What to do with the Dockerfile
     #[arg(long, value_enum, default_value = "build", value_name = "CALL")]
     pub call: Call,
@@ -176,6 +191,28 @@ pub struct BuildArguments {
     /// What is said.
     #[command(flatten)]
     pub log: LogArguments,
+    /// What kaniko has and a build does not need.
+    #[command(flatten)]
+    pub compat: CompatArguments,
+    /// Whether the program was called by kaniko's name for it.
+    #[arg(skip)]
+    pub as_executor: bool,
+}
+
+impl BuildArguments {
+    /// The build arguments, `NAME=VALUE` or `NAME` for the environment's value. A name that the environment does not hold stays undeclared,
+    /// as in docker; under kaniko's name it is empty, as there.
+    pub fn given_build_args(&self) -> Vec<(String, String)> {
+        self.build_args.iter().filter_map(|text| read_build_arg(text, self.as_executor)).collect()
+    }
+}
+
+/// A build argument; where the environment has no value for it, it is undeclared, or empty as in kaniko.
+pub fn read_build_arg(text: &str, as_kaniko: bool) -> Option<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => std::env::var(text).ok().or(as_kaniko.then(String::new)).map(|value| (text.to_owned(), value)),
+    }
 }
 
 /// The value of a switch, as kaniko reads it.

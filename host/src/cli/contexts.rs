@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::args::BuildArguments;
 use super::env;
-use super::settings::{UsageError, build_arg, pair, usage};
+use super::settings::{UsageError, pair, usage};
 use crate::build::settings::{BuildContextFlag, NamedContext, context_name};
 use crate::context::Location;
 use crate::oci::{Digest, Platform};
@@ -17,6 +17,9 @@ pub struct ContextArguments {
     /// What COPY and ADD read: a directory, `tar://FILE`, a git repository, a URL, or `-` for standard input
     #[arg(short, long, default_value = "/workspace/", value_name = "CONTEXT")]
     pub context: String,
+    /// Former way to name a context: a bucket, or any other source with `://`
+    #[arg(short, long, hide = true, value_name = "BUCKET")]
+    pub bucket: Option<String>,
     /// Directory of the context to use in its place
     #[arg(long, value_name = "DIR")]
     pub context_sub_path: Option<PathBuf>,
@@ -37,6 +40,22 @@ pub struct ContextArguments {
     pub max_download_size: String,
 }
 
+impl ContextArguments {
+    /// The context: a bucket counts where the context is none or has a scheme, as in kaniko, and is one of Google's where it says no other.
+    pub fn named(&self) -> String {
+        match self.bucket.as_ref().filter(|bucket| !bucket.is_empty()) {
+            Some(bucket) if self.context.is_empty() || self.context.contains("://") => {
+                if bucket.contains("://") {
+                    bucket.clone()
+                } else {
+                    format!("gs://{bucket}")
+                }
+            }
+            _ => self.context.clone(),
+        }
+    }
+}
+
 /// The build argument that asks for `.git` in contexts from git.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
@@ -49,7 +68,7 @@ pub fn main_context(args: &BuildArguments) -> Result<Location, UsageError> {
     if !matches!(method.as_str(), "https" | "http" | "git") {
         return Err(usage("context", format!("GIT_PULL_METHOD is {method:?}; want https, http or git")));
     }
-    let mut location = Location::parse_pulled_by(&args.context.context, &method).map_err(|error| usage("context", error))?;
+    let mut location = Location::parse_pulled_by(&args.context.named(), &method).map_err(|error| usage("context", error))?;
     for option in &args.context.git {
         let (name, value) = pair("git", option)?;
         let flag = || value.parse::<bool>().map_err(|_| usage("git", format!("{name}={value}: want true or false")));
@@ -83,8 +102,9 @@ pub fn keep_git_dirs(args: &BuildArguments, mut contexts: Vec<BuildContextFlag>)
 
 /// Whether `BUILDKIT_CONTEXT_KEEP_GIT_DIR` says so; the last one counts.
 fn keeps_git_dir(args: &BuildArguments) -> bool {
-    let mut given = args.build_args.iter().filter_map(|text| build_arg(text));
+    let given = args.given_build_args();
     given
+        .iter()
         .rfind(|(name, _)| name == KEEP_GIT_DIR)
         .is_some_and(|(_, value)| matches!(value.as_str(), "1" | "t" | "T" | "true" | "True" | "TRUE"))
 }

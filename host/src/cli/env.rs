@@ -28,6 +28,8 @@ pub const LAYERWRIGHT_REGISTRIES_CONF_DIR: &str = "LAYERWRIGHT_REGISTRIES_CONF_D
 pub const LAYERWRIGHT_REGISTRY_HOSTS_DIR: &str = "LAYERWRIGHT_REGISTRY_HOSTS_DIR";
 /// As --docker-daemon-config.
 pub const LAYERWRIGHT_DOCKER_DAEMON_CONFIG: &str = "LAYERWRIGHT_DOCKER_DAEMON_CONFIG";
+/// Where a file `images` is put that names what was pushed.
+pub const BUILDER_OUTPUT: &str = "BUILDER_OUTPUT";
 /// As the build argument of that name, where it is not given.
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
@@ -61,6 +63,18 @@ pub const NO_COLOR: &str = "NO_COLOR";
 /// As --cleanup.
 pub const KANIKO_CLEANUP: &str = "KANIKO_CLEANUP";
 
+/// As --pre-cleanup.
+pub const KANIKO_PRE_CLEANUP: &str = "KANIKO_PRE_CLEANUP";
+
+/// As --preserve-context.
+pub const KANIKO_PRESERVE_CONTEXT: &str = "KANIKO_PRESERVE_CONTEXT";
+
+/// Whether the plan of a build is printed before it begins.
+pub const KANIKO_PRINT_PLAN: &str = "KANIKO_PRINT_PLAN";
+
+/// What registries are told of who calls the program.
+pub const UPSTREAM_CLIENT_TYPE: &str = "UPSTREAM_CLIENT_TYPE";
+
 /// Where kaniko's images keep what belongs to the builder.
 pub const KANIKO_DIR: &str = "KANIKO_DIR";
 
@@ -84,6 +98,13 @@ pub fn get(name: &str) -> Option<String> {
 /// All variables that are text: whoever reads buckets picks those that clouds have defined.
 pub fn all() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// The names of all variables that are set, sorted.
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Whether a variable holds a word for yes.

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use super::args::BuildArguments;
 use super::env;
+use super::registry::RegistryArguments;
 use super::settings::UsageError;
 use crate::plugin::{PluginOrigin, PluginSettings};
 
@@ -23,8 +23,8 @@ const FROM_FILES: [FromFile; 3] = [
 ///
 /// # Errors
 /// A file that is not there.
-pub fn hand_out(args: &BuildArguments, settings: &mut PluginSettings) -> Result<(), UsageError> {
-    let given = [&args.registry.registries_conf, &args.registry.registry_hosts_dir, &args.registry.docker_daemon_config];
+pub fn hand_out(args: &RegistryArguments, settings: &mut PluginSettings) -> Result<(), UsageError> {
+    let given = [&args.registries_conf, &args.registry_hosts_dir, &args.docker_daemon_config];
     let mut last = Vec::new();
     for (rule, given) in FROM_FILES.iter().zip(given) {
         let origin = PluginOrigin::Standard(rule.plugin.to_owned());

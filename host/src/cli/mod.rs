@@ -3,10 +3,12 @@
 mod answer;
 mod args;
 mod commands;
+mod compat;
 mod container;
 mod contexts;
 mod diagnostic;
 mod docker_config;
+mod duration;
 mod env;
 mod inputs;
 mod isolation;
@@ -14,30 +16,55 @@ mod log;
 mod mirrors;
 mod output;
 mod place;
+mod plan;
 mod plugins;
 mod question;
 mod registry;
 mod report;
 mod run;
+mod session;
 mod settings;
+mod stored;
+mod warmed;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Arguments, Call, Command, ExecutorArguments, PluginCommand};
+use commands::warmer::WarmerArguments;
+
+/// The names that kaniko has for its programs, under which this one behaves like them: a build without a subcommand, a warmer.
+const EXECUTOR: &str = "executor";
+const WARMER: &str = "warmer";
 
 /// Runs the command line.
 ///
-/// The name that the program is called by decides how it is read: `executor` builds without a subcommand.
+/// The name that the program is called by, or else the first argument, decides how it is read: `executor` builds without a subcommand,
+/// `warmer` fills a cache.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let called = arguments.first().map(Path::new).and_then(Path::file_name);
-    let command = match called.is_some_and(|name| name == "executor") {
-        true => ExecutorArguments::try_parse_from(&arguments).map(|read| read.command.unwrap_or(Command::Build(Box::new(read.build)))),
-        false => Arguments::try_parse_from(&arguments).map(|read| read.command),
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is =
+        |argument: Option<&OsString>, name: &str| argument.map(Path::new).and_then(Path::file_name).is_some_and(|called| called == name);
+    let known = |argument: Option<&OsString>| [EXECUTOR, WARMER].into_iter().find(|name| is(argument, name));
+    let called = known(arguments.first()).or_else(|| {
+        let second = known(arguments.get(1).filter(|argument| Path::new(argument).components().count() == 1));
+        second.inspect(|_| drop(arguments.remove(0)))
+    });
+    let executor = called == Some(EXECUTOR);
+    let command = match called {
+        Some(WARMER) => WarmerArguments::try_parse_from(&arguments).map(|read| Command::Warmer(Box::new(read))),
+        Some(_) => ExecutorArguments::try_parse_from(&arguments).map(|read| match read.command {
+            Some(command) => command,
+            None => {
+                let mut build = read.build;
+                build.as_executor = true;
+                Command::Build(Box::new(build))
+            }
+        }),
+        None => Arguments::try_parse_from(&arguments).map(|read| read.command),
     };
     let command = match command {
         Ok(command) => command,
@@ -58,10 +85,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(asked) => commands::check::run(&asked),
         Command::Outline(asked) => commands::outline::run(&asked),
         Command::Targets(asked) => commands::targets::run(&asked),
+        Command::Push(push) => commands::push::run(&push),
+        Command::Index(commands::index::IndexCommand::Create(create)) => commands::index::create(&create),
+        Command::Warmer(warm) => commands::warmer::run(&warm),
         Command::Login(login) => finish(commands::login::login(&login)),
         Command::Logout(logout) => finish(commands::login::logout(&logout)),
         Command::Plugin(PluginCommand::Inspect { files }) => finish(commands::plugin::inspect(&files)),
-        Command::Version => finish(commands::version::run()),
+        Command::Completion { shell } => {
+            let command = if executor { ExecutorArguments::command() } else { Arguments::command() };
+            finish(commands::completion::run(command, shell))
+        }
+        Command::Version => finish(commands::version::run(executor)),
     }
 }
 

@@ -1,33 +1,24 @@
 //! Where the image goes and in which form: the flags, and what they mean.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use super::args::switch;
 use super::env;
-use super::settings::{UsageError, usage};
+use super::settings::{UsageError, pair, usage};
 use crate::export::Outputs;
 use crate::layer::Compression;
 use crate::oci::Reference;
 
-/// The flags for outputs.
+/// The flags for where an image is pushed, and for the files that say so.
 #[derive(Debug, Args)]
-pub struct OutputArguments {
+pub struct DestinationArguments {
     /// Where to push the image; may be given several times
     #[arg(short, long = "destination", value_name = "REFERENCE")]
     pub destinations: Vec<String>,
-    /// Do not push
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
-    pub no_push: bool,
-    /// Write the image as an OCI layout too
-    #[arg(long, value_name = "DIR")]
-    pub oci_layout_path: Option<PathBuf>,
-    /// Write the image as a `docker save` archive too
-    #[arg(long, alias = "tarPath", value_name = "FILE")]
-    pub tar_path: Option<PathBuf>,
-    /// Write the digest of the image
-    #[arg(long, value_name = "FILE")]
+    /// Write the digest of the image; to a URL of https it is sent with PUT
+    #[arg(long, value_name = "FILE|URL")]
     pub digest_file: Option<PathBuf>,
     /// Write `repository@digest` for each destination
     #[arg(long, value_name = "FILE")]
@@ -35,18 +26,62 @@ pub struct OutputArguments {
     /// Write `repository:tag@digest` for each destination
     #[arg(long, value_name = "FILE")]
     pub image_name_tag_with_digest_file: Option<PathBuf>,
-    /// How new layers are compressed
-    #[arg(long, value_enum, default_value = "gzip")]
-    pub compression: CompressionKind,
-    /// How hard new layers are compressed
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "LEVEL")]
-    pub compression_level: i32,
+    /// Write digests, descriptor and names as JSON, as buildx does
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
     /// Take a tag that the registry does not let change as pushed
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub push_ignore_immutable_tag_errors: bool,
     /// Do not check before the build that the destination may be pushed to
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub skip_push_permission_check: bool,
+}
+
+/// The flags for outputs.
+#[derive(Debug, Args)]
+pub struct OutputArguments {
+    /// Where it is pushed.
+    #[command(flatten)]
+    pub to: DestinationArguments,
+    /// Do not push
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub no_push: bool,
+    /// Write the image as an OCI layout too
+    #[arg(long, value_name = "DIR")]
+    pub oci_layout_path: Option<PathBuf>,
+    /// Write the image as a `docker save` archive too
+    #[arg(long, value_name = "FILE")]
+    pub tar_path: Option<PathBuf>,
+    /// Media types of manifest, configuration and layers; the base image's where nothing is said
+    #[arg(long, value_enum)]
+    pub image_format: Option<ImageFormat>,
+    /// How new layers are compressed
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub compression: CompressionKind,
+    /// How hard new layers are compressed: gzip 1 to 9, zstd 1 to 22; less for the usual
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "LEVEL")]
+    pub compression_level: i32,
+    /// Annotation of the manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    pub annotations: Vec<String>,
+    /// Label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// Join the layers that a stage makes to one
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub single_snapshot: bool,
+    /// Show no time of the build: those of files and of the image are SOURCE_DATE_EPOCH at most, or 0
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub reproducible: bool,
+}
+
+/// A family of media types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImageFormat {
+    /// Docker's, image manifest version 2 schema 2
+    Docker,
+    /// The OCI's
+    Oci,
 }
 
 /// How new layers are compressed.
@@ -58,12 +93,29 @@ pub enum CompressionKind {
     Zstd,
 }
 
-/// Where the image goes, from the flags and the environment.
+/// Where the image goes, from the flags and the environment. `old_tar_path` is what the former spelling of that flag says.
 ///
 /// # Errors
 /// A destination that is no reference, or no destination where one is needed.
-pub fn outputs(args: &OutputArguments) -> Result<Outputs, UsageError> {
+pub fn outputs(args: &OutputArguments, old_tar_path: Option<&Path>) -> Result<Outputs, UsageError> {
     let no_push = args.no_push || env::is_true(env::KANIKO_NO_PUSH);
+    if args.to.destinations.is_empty() && !no_push {
+        return Err(usage("destination", "none is given; name one, or say --no-push"));
+    }
+    check_forms(args)?;
+    Ok(Outputs {
+        no_push,
+        oci_layout_path: args.oci_layout_path.clone(),
+        tar_path: args.tar_path.clone().or_else(|| old_tar_path.map(Path::to_owned)),
+        ..destinations(&args.to)?
+    })
+}
+
+/// Where an image is pushed, and the files that say so.
+///
+/// # Errors
+/// A destination that is no reference.
+pub fn destinations(args: &DestinationArguments) -> Result<Outputs, UsageError> {
     let destination = |text: &String| {
         let reference: Reference = text.parse().map_err(|e| usage("destination", e))?;
         match reference.digest() {
@@ -71,21 +123,45 @@ pub fn outputs(args: &OutputArguments) -> Result<Outputs, UsageError> {
             None => Ok(reference),
         }
     };
-    let destinations = args.destinations.iter().map(destination).collect::<Result<Vec<_>, _>>()?;
-    if destinations.is_empty() && !no_push {
-        return Err(usage("destination", "none is given; name one, or say --no-push"));
-    }
     Ok(Outputs {
-        destinations,
-        no_push,
-        oci_layout_path: args.oci_layout_path.clone(),
-        tar_path: args.tar_path.clone(),
+        destinations: args.destinations.iter().map(destination).collect::<Result<_, _>>()?,
         digest_file: args.digest_file.clone().filter(|path| !is_url(path)),
         digest_url: args.digest_file.as_ref().filter(|path| is_url(path)).map(|path| path.display().to_string()),
         image_name_with_digest_file: args.image_name_with_digest_file.clone(),
         image_name_tag_with_digest_file: args.image_name_tag_with_digest_file.clone(),
+        metadata_file: args.metadata_file.clone(),
+        builder_output: env::get(env::BUILDER_OUTPUT).map(PathBuf::from),
         ignore_immutable_tags: args.push_ignore_immutable_tag_errors,
+        ..Outputs::default()
     })
+}
+
+/// Refuses forms that do not go together.
+fn check_forms(args: &OutputArguments) -> Result<(), UsageError> {
+    let zstd = args.compression == CompressionKind::Zstd;
+    if zstd && args.image_format == Some(ImageFormat::Docker) {
+        return Err(usage("image-format", "Docker's media types have none for Zstandard; use oci, or --compression=gzip"));
+    }
+    if args.tar_path.is_some() && zstd {
+        return Err(usage("tar-path", "`docker load` does not read Zstandard; use --compression=gzip, or --oci-layout-path"));
+    }
+    if args.tar_path.is_some() && args.image_format == Some(ImageFormat::Oci) {
+        return Err(usage("tar-path", "a `docker save` archive is of Docker's format and not of the OCI's; use --oci-layout-path"));
+    }
+    Ok(())
+}
+
+/// Annotations of the manifest, the last of each name.
+///
+/// # Errors
+/// One without a name or a value.
+pub fn annotations(args: &OutputArguments) -> Result<Vec<(String, String)>, UsageError> {
+    args.annotations.iter().map(|text| pair("annotation", text)).collect()
+}
+
+/// Whether the image is to have Docker's media types or the OCI's, where it is said.
+pub fn docker(args: &OutputArguments) -> Option<bool> {
+    args.image_format.map(|format| format == ImageFormat::Docker)
 }
 
 /// `--digest-file` takes a file, or a URL that the digest is put to.
@@ -103,9 +179,9 @@ pub fn compression(args: &OutputArguments) -> Result<Compression, UsageError> {
         level => Err(usage("compression-level", format!("{level} is not between {} and {}", range.start(), range.end()))),
     };
     Ok(match args.compression {
-        CompressionKind::Gzip if args.compression_level == -1 => Compression::GZIP,
+        CompressionKind::Gzip if args.compression_level <= 0 => Compression::GZIP,
         CompressionKind::Gzip => Compression::Gzip(level(1..=9)?.unsigned_abs()),
-        CompressionKind::Zstd if args.compression_level == -1 => Compression::ZSTD,
+        CompressionKind::Zstd if args.compression_level <= 0 => Compression::ZSTD,
         CompressionKind::Zstd => Compression::Zstd(level(1..=22)?),
     })
 }

@@ -19,14 +19,43 @@ pub struct PlaceArguments {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub force: bool,
     /// After a build in place, remove what it left on the root filesystem
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub cleanup: Option<bool>,
+    /// Before a build in place, empty the root filesystem, as it always does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub pre_cleanup: Option<bool>,
+    /// After a build in place, bring back the files that were on the root filesystem before
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub preserve_context: Option<bool>,
+    /// After a build in place, leave the image's files on the root filesystem, also where nothing had to be run
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
-    pub cleanup: bool,
+    pub materialize: bool,
+    /// Where kaniko keeps what belongs to a build; the store goes there where --store is not given
+    #[arg(long, value_name = "DIR")]
+    pub kaniko_dir: Option<PathBuf>,
     /// Path that a build in place leaves alone; may be given several times
     #[arg(long = "ignore-path", value_name = "PATH")]
     pub ignore_paths: Vec<PathBuf>,
     /// Where unpacked layers and blobs are kept
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+}
+
+impl PlaceArguments {
+    /// Whether a build in place is to leave nothing behind.
+    pub fn cleans_up(&self) -> bool {
+        self.cleanup.unwrap_or_else(|| env::is_true(env::KANIKO_CLEANUP))
+    }
+
+    /// Whether a build in place is to begin with an empty tree.
+    pub fn cleans_up_before(&self) -> bool {
+        self.pre_cleanup.unwrap_or_else(|| env::is_true(env::KANIKO_PRE_CLEANUP))
+    }
+
+    /// Whether a build in place is to bring back what was there.
+    pub fn preserves_context(&self) -> bool {
+        self.preserve_context.unwrap_or_else(|| env::is_true(env::KANIKO_PRESERVE_CONTEXT))
+    }
 }
 
 /// Where a build runs its commands.
@@ -61,14 +90,15 @@ pub fn ground(args: &BuildArguments) -> Ground {
     keep.extend(Some(PathBuf::from(&args.context.dockerfile)).filter(|path| path.exists()));
     keep.extend(args.plugin.plugins.iter().cloned());
     keep.extend(
-        [&args.output.oci_layout_path, &args.output.tar_path, &args.output.digest_file]
+        [&args.output.oci_layout_path, &args.output.tar_path, &args.output.to.digest_file, &args.output.to.metadata_file]
             .into_iter()
-            .chain([&args.output.image_name_with_digest_file, &args.output.image_name_tag_with_digest_file])
+            .chain([&args.compat.old_tar_path, &args.place.kaniko_dir])
+            .chain([&args.output.to.image_name_with_digest_file, &args.output.to.image_name_tag_with_digest_file])
             .flatten()
             .cloned(),
     );
     keep.extend(
-        [env::KANIKO_DIR, env::DOCKER_CONFIG, env::REGISTRY_AUTH_FILE, env::SSL_CERT_FILE, env::SSL_CERT_DIR]
+        [env::KANIKO_DIR, env::DOCKER_CONFIG, env::REGISTRY_AUTH_FILE, env::SSL_CERT_FILE, env::SSL_CERT_DIR, env::BUILDER_OUTPUT]
             .into_iter()
             .filter_map(env::get)
             .map(PathBuf::from),
@@ -84,7 +114,19 @@ pub fn ground(args: &BuildArguments) -> Ground {
 /// # Errors
 /// There is no place for them.
 pub fn store_path(args: &PlaceArguments) -> Result<PathBuf, BuildError> {
-    let given = args.store.clone().or_else(|| env::get(env::LAYERWRIGHT_STORE).map(Into::into));
+    store_path_of(args.store.as_deref(), args.kaniko_dir.as_deref())
+}
+
+/// As [`store_path`], for commands that have not all of the flags.
+///
+/// # Errors
+/// There is no place for it.
+pub fn store_path_of(store: Option<&Path>, kaniko_dir: Option<&Path>) -> Result<PathBuf, BuildError> {
+    let given = store.map(Path::to_owned).or_else(|| env::get(env::LAYERWRIGHT_STORE).map(Into::into));
+    let given = given.or_else(|| {
+        let directory = kaniko_dir.map(Path::to_owned).or_else(|| env::get(env::KANIKO_DIR).map(PathBuf::from));
+        directory.map(|directory| directory.join("store"))
+    });
     let data = || {
         env::get(env::XDG_DATA_HOME).map(PathBuf::from).or_else(|| env::get(env::HOME).map(|home| Path::new(&home).join(".local/share")))
     };

@@ -3,13 +3,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::BuildArguments;
 use super::env;
+use super::registry::RegistryArguments;
 use super::settings::UsageError;
 use crate::plugin::{Grant, PluginOrigin, PluginSettings, PluginSource, registry_variables};
 
 /// The flags for plugins.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct PluginArguments {
     /// Who is asked for credentials after docker's configuration, and in which order: env, google, ecr, acr, gitlab, github; empty: nobody
     #[arg(long = "credential-helpers", value_name = "NAME,…", value_delimiter = ',', num_args = 0..=1, require_equals = true, default_missing_value = "", action = clap::ArgAction::Append)]
@@ -26,21 +26,25 @@ pub struct PluginArguments {
 ///
 /// # Errors
 /// A grant that does not parse or belongs to no plugin.
-pub fn plugin_settings(args: &BuildArguments, warn: &mut dyn FnMut(String)) -> Result<PluginSettings, UsageError> {
+pub fn plugin_settings(
+    args: &PluginArguments,
+    registry: &RegistryArguments,
+    warn: &mut dyn FnMut(String),
+) -> Result<PluginSettings, UsageError> {
     let mut settings = surroundings();
-    super::mirrors::hand_out(args, &mut settings)?;
+    super::mirrors::hand_out(registry, &mut settings)?;
     settings.lazy = true;
     let (docker_config, others): (Vec<_>, Vec<_>) = std::mem::take(&mut settings.plugins).into_iter().partition(is_docker_config);
     let (providers, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|plugin| helper_name(&plugin.origin).is_some());
     // Whoever names a plugin means it: it is asked before those that know their registries by themselves.
     settings.plugins = docker_config;
-    settings.plugins.extend(args.plugin.plugins.iter().map(PluginSource::file));
-    settings.plugins.extend(chosen(args.plugin.credential_helpers.as_deref(), providers, warn));
+    settings.plugins.extend(args.plugins.iter().map(PluginSource::file));
+    settings.plugins.extend(chosen(args.credential_helpers.as_deref(), providers, warn));
     settings.plugins.extend(others);
     if let Some(mirrors) = settings.plugins.iter_mut().find(|p| p.origin == PluginOrigin::Standard("mirror-kaniko".to_owned())) {
-        mirrors.environment.extend(mirror_environment(args));
+        mirrors.environment.extend(mirror_environment(registry));
     }
-    for text in &args.plugin.grants {
+    for text in &args.grants {
         let bad = |why: String| UsageError { flag: "grant", why };
         let (name, grant) = text.split_once(':').ok_or_else(|| bad(format!("{text:?} is not PLUGIN:GRANT")))?;
         let grant: Grant = grant.parse().map_err(|e| bad(format!("{text:?}: {e}")))?;
@@ -127,15 +131,14 @@ fn is_called(origin: &PluginOrigin, name: &str) -> bool {
 }
 
 /// What the flags for mirrors say, as the variables that the mirror resolver reads.
-fn mirror_environment(args: &BuildArguments) -> BTreeMap<String, String> {
+fn mirror_environment(args: &RegistryArguments) -> BTreeMap<String, String> {
     let joined = |flags: &[String], variable: &str| {
         let all: Vec<String> = flags.iter().cloned().chain(env::get(variable)).collect();
         (!all.is_empty()).then(|| (variable.to_owned(), all.join(";")))
     };
-    let fallback =
-        args.registry.skip_default_registry_fallback.then(|| (env::KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK.to_owned(), "true".to_owned()));
-    let mirrors = joined(&args.registry.registry_mirrors, env::KANIKO_REGISTRY_MIRROR);
-    let maps = joined(&args.registry.registry_maps, env::KANIKO_REGISTRY_MAP);
+    let fallback = args.skip_default_registry_fallback.then(|| (env::KANIKO_SKIP_DEFAULT_REGISTRY_FALLBACK.to_owned(), "true".to_owned()));
+    let mirrors = joined(&args.registry_mirrors, env::KANIKO_REGISTRY_MIRROR);
+    let maps = joined(&args.registry_maps, env::KANIKO_REGISTRY_MAP);
     [mirrors, maps, fallback].into_iter().flatten().collect()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::args::BuildArguments;
 use super::commands::build::Stop;
 use super::inputs::inputs;
-use super::log::Verbosity;
+use super::log::{LogArguments, Verbosity};
 use super::{contexts, log, place, plugins, registry, settings};
 use crate::build::error::BuildError;
 use crate::build::settings::BuildSettings;
@@ -29,8 +29,10 @@ pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnc
     // Standard output belongs to the answer, and steps there are none.
     let quiet = if args.log.verbosity > Verbosity::Debug { args.log.verbosity.max(Verbosity::Warn) } else { args.log.verbosity };
     let secrets = Arc::new(Secrets::default());
-    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(log::reporter(quiet)), Arc::clone(&secrets)));
-    let mut plugin_settings = plugins::plugin_settings(args, &mut |warning| reporter.log(Level::Warning, &warning))?;
+    let reporter: Arc<dyn Reporter> =
+        Arc::new(Redacting::new(Arc::new(log::reporter(&LogArguments { verbosity: quiet, ..args.log })), Arc::clone(&secrets)));
+    let mut plugin_settings =
+        plugins::plugin_settings(&args.plugin, &args.registry, &mut |warning| reporter.log(Level::Warning, &warning))?;
     plugin_settings.secrets = secrets;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;

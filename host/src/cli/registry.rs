@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::switch;
+use super::env;
 use super::settings::{UsageError, pair, usage};
 use crate::registry::RegistrySettings;
 
@@ -72,6 +73,12 @@ fn registry(text: &str) -> String {
     crate::registry::canonical(&name).to_owned()
 }
 
+/// What registries are told: the program, and who calls it where that is said.
+fn user_agent() -> String {
+    let own = RegistrySettings::default().user_agent;
+    env::get(env::UPSTREAM_CLIENT_TYPE).map_or_else(|| own.clone(), |client| format!("{own},{client}"))
+}
+
 /// How registries are spoken to, from the flags.
 ///
 /// # Errors
@@ -102,6 +109,7 @@ pub fn registry_settings(args: &RegistryArguments) -> Result<RegistrySettings, U
         download_retry: args.image_download_retry,
         idle_timeout: Duration::from_secs(args.registry_timeout),
         connect_timeout: Duration::from_secs(args.registry_timeout.min(15)),
+        user_agent: user_agent(),
         ..RegistrySettings::default()
     })
 }

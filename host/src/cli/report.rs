@@ -1,37 +1,93 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 
+use serde_json::{Value, json};
+
+use super::log::{LogFormat, now};
 use crate::progress::{Event, Level, Reporter};
 
 /// Writes events to standard error, a line each.
 pub struct Terminal {
     least: Level,
     steps: bool,
-    colour: bool,
+    form: Form,
+    timestamp: bool,
     lock: Mutex<()>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Colour,
+    Json,
 }
 
 impl Terminal {
     /// Says messages from `least` up; steps and their output only where `steps` is set.
-    pub fn new(least: Level, steps: bool) -> Self {
-        let colour = std::io::stderr().is_terminal() && super::env::get(super::env::NO_COLOR).is_none();
-        Self { least, steps, colour, lock: Mutex::new(()) }
+    pub fn new(least: Level, steps: bool, format: Option<LogFormat>, timestamp: bool) -> Self {
+        let form = match format {
+            Some(LogFormat::Json) => Form::Json,
+            Some(LogFormat::Color) => Form::Colour,
+            Some(LogFormat::Text) => Form::Plain,
+            None if std::io::stderr().is_terminal() && super::env::get(super::env::NO_COLOR).is_none() => Form::Colour,
+            None => Form::Plain,
+        };
+        Self { least, steps, form, timestamp, lock: Mutex::new(()) }
     }
 
     fn write(&self, line: &[u8]) {
+        let time = if self.timestamp && self.form != Form::Json { self.paint("2", &now()) + " " } else { String::new() };
         let _held = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut out = std::io::stderr().lock();
         // A log that cannot be written must not end a build.
-        let _ = out.write_all(line).and_then(|()| out.write_all(b"\n"));
+        let _ = out.write_all(time.as_bytes()).and_then(|()| out.write_all(line)).and_then(|()| out.write_all(b"\n"));
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.form == Form::Colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// An event as an object, as logrus writes it.
+    fn object(&self, event: &Event) -> Option<Value> {
+        let mut object = match event {
+            Event::Log { level, source, message } if *level >= self.least => {
+                let level = match level {
+                    Level::Debug => "debug",
+                    Level::Info => "info",
+                    Level::Warning => "warning",
+                };
+                let mut object = json!({ "level": level, "msg": message });
+                if source != "layerwright" {
+                    object["source"] = json!(source);
+                }
+                object
+            }
+            _ if !self.steps => return None,
+            Event::StepStarted { step, text } => json!({ "level": "info", "msg": text, "step": step }),
+            Event::StepOutput { step, line } => {
+                json!({ "level": "info", "msg": String::from_utf8_lossy(line), "step": step, "output": true })
+            }
+            Event::StepFinished { step, milliseconds } => {
+                json!({ "level": "info", "msg": "done", "step": step, "milliseconds": milliseconds })
+            }
+            Event::Transfer { what, digest, size, place } => {
+                json!({ "level": "info", "msg": what, "digest": digest, "size": size, "place": place })
+            }
+            Event::Log { .. } => return None,
+        };
+        object["time"] = json!(now());
+        Some(object)
     }
 }
 
 impl Reporter for Terminal {
     fn event(&self, event: Event) {
+        if self.form == Form::Json {
+            if let Some(object) = self.object(&event) {
+                self.write(object.to_string().as_bytes());
+            }
+            return;
+        }
         match event {
             Event::Log { level, source, message } if level >= self.least => {
                 let word = match level {

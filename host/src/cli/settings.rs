@@ -1,8 +1,8 @@
 use super::args::BuildArguments;
 use super::contexts::{build_context, keep_git_dirs};
-use super::env;
 use super::place::Isolation as IsolationFlag;
 use super::run::{run_settings, size};
+use super::{env, output};
 use crate::build::settings::{BuildSettings, Isolation, RunSettings};
 use crate::build::ssh::{Agent, Forwarded};
 use crate::fetch::{CloudVariables, Credentials, FetchSettings};
@@ -30,20 +30,22 @@ pub(super) fn usage(flag: &'static str, why: impl std::fmt::Display) -> UsageErr
 /// The first flag that makes no sense.
 pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError> {
     let build_platform = Platform::host();
-    let platform = match &args.platform {
+    let platform = match args.platform.as_ref().or(args.compat.old_custom_platform.as_ref()) {
         Some(text) => text.parse().map_err(|e| usage("custom-platform", e))?,
         None => build_platform.clone(),
     };
-    let mut build_args: Vec<_> = args.build_args.iter().filter_map(|text| build_arg(text)).collect();
+    let mut build_args = args.given_build_args();
     if let Some(epoch) = env::get(env::SOURCE_DATE_EPOCH).filter(|_| !build_args.iter().any(|(name, _)| name == env::SOURCE_DATE_EPOCH)) {
         build_args.push((env::SOURCE_DATE_EPOCH.to_owned(), epoch));
     }
+    let mut targets = args.targets.iter().filter(|target| !target.is_empty());
     Ok(BuildSettings {
         platform,
         build_platform,
-        target: args.target.clone().filter(|t| !t.is_empty()),
+        target: targets.next().cloned(),
+        also: targets.cloned().collect(),
         build_args,
-        labels: args.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?,
+        labels: args.output.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?,
         build_contexts: keep_git_dirs(args, args.context.build_contexts.iter().map(|text| build_context(text)).collect::<Result<_, _>>()?),
         run: run_settings(&args.run)?,
         isolation: match args.place.isolation {
@@ -53,7 +55,11 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
             IsolationFlag::InPlace => Isolation::InPlace,
             IsolationFlag::None => Isolation::None,
         },
-        compression: super::output::compression(&args.output)?,
+        compression: output::compression(&args.output)?,
+        single_snapshot: args.output.single_snapshot,
+        reproducible: args.output.reproducible,
+        docker: output::docker(&args.output),
+        annotations: output::annotations(&args.output)?,
     })
 }
 
@@ -124,14 +130,6 @@ pub fn forward_keys(fetching: &mut FetchSettings, run: &RunSettings, store: &Sto
     }
     fetching.ssh_agent = Some(forwarded.path.clone());
     Ok(Some(forwarded))
-}
-
-/// `NAME=VALUE`, or `NAME` for the environment's value; a name that the environment does not hold stays undeclared.
-pub(super) fn build_arg(text: &str) -> Option<(String, String)> {
-    match text.split_once('=') {
-        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-        None => std::env::var(text).ok().map(|value| (text.to_owned(), value)),
-    }
 }
 
 /// `NAME=VALUE` with a name.

@@ -1,21 +1,63 @@
-//! The files that say which image was made, in kaniko's formats.
+//! The files that say which image was made, in the formats of kaniko and buildx.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
+use crate::image::{Documents, Image};
 use crate::oci::{DOCKER_HUB, Digest, Reference};
 
 use super::{ExportError, Outputs};
 
-/// Writes the digest files that are asked for.
-pub(super) fn write(outputs: &Outputs, digest: Digest) -> Result<(), ExportError> {
+/// Writes the files that are asked for.
+pub(super) fn write(outputs: &Outputs, documents: &Documents, image: &Image) -> Result<(), ExportError> {
+    let digest = documents.descriptor.digest;
     let lines = |line: fn(&Reference, Digest) -> String| outputs.destinations.iter().map(|to| line(to, digest)).collect::<String>();
     put(&outputs.digest_file, || digest.to_string())?;
     put(&outputs.image_name_with_digest_file, || lines(|to, digest| format!("{}@{digest}\n", name(to))))?;
-    let tagged = |to: &Reference, digest| format!("{}:{}@{digest}\n", name(to), to.tag().unwrap_or("latest"));
-    put(&outputs.image_name_tag_with_digest_file, || lines(tagged))
+    put(&outputs.image_name_tag_with_digest_file, || lines(|to, digest| format!("{}@{digest}\n", tagged(to))))?;
+    put(&outputs.metadata_file, || metadata(outputs, documents, image))?;
+    let images = outputs.builder_output.as_ref().map(|directory| directory.join("images"));
+    put(&images, || {
+        let line = |to: &Reference| json!({ "name": tagged(to), "digest": digest.to_string() }).to_string() + "\n";
+        outputs.destinations.iter().map(line).collect()
+    })
+}
+
+/// What buildx writes for `--metadata-file`.
+fn metadata(outputs: &Outputs, documents: &Documents, image: &Image) -> String {
+    let descriptor = &documents.descriptor;
+    let platform = image.config.platform();
+    let mut of_platform = json!({ "architecture": platform.architecture, "os": platform.os });
+    if let Some(variant) = platform.variant {
+        of_platform["variant"] = variant.into();
+    }
+    let mut about =
+        json!({ "mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size, "platform": of_platform });
+    if !image.annotations.is_empty() {
+        about["annotations"] = json!(image.annotations);
+    }
+    let mut all = json!({
+        "containerimage.config.digest": documents.config_descriptor.digest,
+        "containerimage.descriptor": about,
+        "containerimage.digest": descriptor.digest,
+    });
+    if !outputs.destinations.is_empty() {
+        // As buildx has them: Docker Hub by its own name, and no tag where none was given.
+        let name = |to: &Reference| match to.tag() {
+            Some(tag) => format!("{}/{}:{tag}", to.registry(), to.repository()),
+            None => format!("{}/{}", to.registry(), to.repository()),
+        };
+        all["image.name"] = outputs.destinations.iter().map(name).collect::<Vec<_>>().join(",").into();
+    }
+    format!("{all:#}\n")
+}
+
+fn tagged(of: &Reference) -> String {
+    format!("{}:{}", name(of), of.tag().unwrap_or("latest"))
 }
 
 /// As kaniko writes names, which pipelines read: Docker Hub by its old one.

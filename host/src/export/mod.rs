@@ -3,6 +3,7 @@
 //! Nothing is said about an image before it is where it is to be: digest files are written last.
 
 mod files;
+mod ready;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,10 @@ use std::path::{Path, PathBuf};
 use tokio::task::JoinSet;
 
 use crate::image::{Archive, Documents, Image, ImageError, Layer, LayerContent, Layout, LayoutError};
-use crate::oci::{Descriptor, Reference};
+use crate::oci::{Descriptor, Digest, Reference};
 use crate::registry::{Client, PushBlob, PushContent, RegistryError};
+
+pub use ready::{Member, ReadyImage, push_index, push_ready};
 
 /// Where an image goes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,6 +35,10 @@ pub struct Outputs {
     pub image_name_with_digest_file: Option<PathBuf>,
     /// A file for a line `repository:tag@digest` for each destination.
     pub image_name_tag_with_digest_file: Option<PathBuf>,
+    /// A file for what was made, in JSON, as buildx writes it.
+    pub metadata_file: Option<PathBuf>,
+    /// A directory for the file `images`: a line of JSON for each destination.
+    pub builder_output: Option<PathBuf>,
     /// Whether a tag that the registry does not let go is as good as pushed.
     pub ignore_immutable_tags: bool,
 }
@@ -87,15 +94,19 @@ pub async fn write(image: &Image, outputs: &Outputs, client: &Client, work: &Pat
             written.map_err(|source| ExportError::File { what: "the archive", path: path.clone(), source })?;
         }
     }
-    files::write(outputs, documents.descriptor.digest)?;
-    if let Some(url) = &outputs.digest_url {
-        client.put_text(url, &documents.descriptor.digest.to_string()).await?;
-    }
+    files::write(outputs, &documents, image)?;
+    tell(outputs, documents.descriptor.digest, client).await?;
     Ok(documents.descriptor)
 }
 
-/// Pushes to all destinations: blobs side by side, each once for a repository; a manifest when all blobs of its repository
-/// are there; and no manifest at all where a blob fails anywhere.
+/// Tells the URL that wants to know it the digest.
+async fn tell(outputs: &Outputs, digest: Digest, client: &Client) -> Result<(), ExportError> {
+    match &outputs.digest_url {
+        Some(url) => Ok(client.put_text(url, &digest.to_string()).await?),
+        None => Ok(()),
+    }
+}
+
 async fn push(image: &Image, documents: &Documents, outputs: &Outputs, client: &Client) -> Result<(), ExportError> {
     let mut blobs: Vec<PushBlob> = Vec::new();
     for layer in &image.layers {
@@ -103,10 +114,16 @@ async fn push(image: &Image, documents: &Documents, outputs: &Outputs, client: &
             LayerContent::File(path) => PushContent::File(path.clone()),
             LayerContent::Remote(source) => PushContent::Remote(source.clone()),
         };
-        if !blobs.iter().any(|blob| blob.descriptor.digest == layer.descriptor.digest) {
-            blobs.push(PushBlob { descriptor: layer.descriptor.clone(), content });
-        }
+        blobs.push(PushBlob { descriptor: layer.descriptor.clone(), content });
     }
+    push_documents(blobs, documents, outputs, client).await
+}
+
+/// Pushes to all destinations: blobs side by side, each once for a repository; a manifest when all blobs of its repository
+/// are there; and no manifest at all where a blob fails anywhere.
+async fn push_documents(mut blobs: Vec<PushBlob>, documents: &Documents, outputs: &Outputs, client: &Client) -> Result<(), ExportError> {
+    let mut digests = BTreeSet::new();
+    blobs.retain(|blob| digests.insert(blob.descriptor.digest));
     let config = PushContent::Bytes(documents.config.clone().into());
     blobs.push(PushBlob { descriptor: documents.config_descriptor.clone(), content: config });
 

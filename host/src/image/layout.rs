@@ -176,6 +176,15 @@ impl Layout {
         Err(self.unusable("its indexes lie too deep".to_owned()))
     }
 
+    /// What the layout's own index lists.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn entries(&self) -> Result<Vec<Descriptor>, LayoutError> {
+        let index = self.read(&self.root.join("index.json"), DOCUMENT_LIMIT)?;
+        Ok(serde_json::from_slice::<ImageIndex>(&index).map_err(DocumentError::from)?.manifests)
+    }
+
     fn select<'a>(&self, index: &'a ImageIndex, name: Option<&str>, platform: &Platform) -> Result<&'a Descriptor, LayoutError> {
         let named = |entry: &&Descriptor| match (name, entry.annotations.get(REF_NAME)) {
             (Some(wanted), Some(name)) => name == wanted,
@@ -197,7 +206,10 @@ impl Layout {
     }
 
     /// A small blob, checked.
-    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, LayoutError> {
+    ///
+    /// # Errors
+    /// It cannot be read, is too large, or has not its digest.
+    pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, LayoutError> {
         let bytes = self.read(&self.blob(descriptor.digest), DOCUMENT_LIMIT)?;
         match Digest::of(&bytes) == descriptor.digest {
             true => Ok(bytes),

@@ -39,6 +39,34 @@ impl Compression {
     pub const ZSTD: Self = Self::Zstd(3);
 }
 
+/// A tar that was compressed.
+#[derive(Clone, Copy, Debug)]
+pub struct Compressed {
+    /// Of the tar.
+    pub diff_id: DiffId,
+    /// Of the blob.
+    pub digest: Digest,
+    /// Of the blob, in bytes.
+    pub size: u64,
+}
+
+/// Compresses a tar into a new file. What it holds is not looked at.
+///
+/// # Errors
+/// It cannot be read, or the file cannot be written.
+pub fn compress(mut tar: impl io::Read, to: &std::path::Path, compression: Compression) -> io::Result<Compressed> {
+    let mut blob = Blob::new(File::create_new(to)?, compression);
+    loop {
+        let read = tar.read(blob.room()?)?;
+        if read == 0 {
+            break;
+        }
+        blob.advance(read);
+    }
+    let Written { diff_id, digest, size, .. } = blob.finish()?;
+    Ok(Compressed { diff_id, digest, size })
+}
+
 /// What became of a tar.
 pub(super) struct Written {
     pub(super) diff_id: DiffId,

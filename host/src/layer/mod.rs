@@ -10,5 +10,5 @@ pub mod entries;
 pub mod extract;
 pub mod whiteout;
 
-pub use compress::Compression;
+pub use compress::{Compressed, Compression, compress};
 pub use create::{CreateError, LayerOptions, LayerWriter, NewLayer};

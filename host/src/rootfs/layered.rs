@@ -98,6 +98,17 @@ impl Layered {
         Ok(())
     }
 
+    /// Puts a layer on top as a part of the current step's changes: so the changes of several layers become those of one.
+    pub fn join_layer(&mut self, layer: IndexedLayer) -> Result<()> {
+        self.inodes_mut()?;
+        self.layers.push(layer);
+        if let Some(mut inodes) = self.state.take() {
+            index::add(&mut inodes, &self.layers, self.layers.len() - 1)?;
+            self.state = OnceLock::from(inodes);
+        }
+        Ok(())
+    }
+
     /// Puts the changes of another tree's current step on top, as if they were a layer: links are not followed, directories
     /// that are there take over the other's attributes, and everything else is replaced.
     pub fn stack(&mut self, upper: &Arc<Self>) -> Result<()> {

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 pub use lent::{Lent, Loan};
 
 use super::disk::Disk;
+use super::layered::Layered;
 use super::scan::{ScanError, Snapshot};
 use super::store::{LayerSource, Store, StoreError, TemporaryDirectory};
 use super::tree::{Content, ReadTree, Tree as _, TreeError};
 use crate::fs::{self, Attributes, Guard, Kind, Root, Time};
 use crate::layer::entries::Limits;
 use crate::layer::extract::{ExtractError, ExtractMode, ExtractOptions, extract};
-use crate::layer::{CreateError, LayerOptions, LayerWriter, NewLayer};
+use crate::layer::{Compression, CreateError, LayerOptions, LayerWriter, NewLayer};
 use crate::oci::DiffId;
 
 /// What a process finds there is the kernel's or the builder's, as if it were mounted: it is in no layer.
@@ -206,6 +207,27 @@ impl UnpackedRootFs {
             held
         });
         Ok(layer)
+    }
+
+    /// Writes everything but what is guarded into a layer, from which [`UnpackedRootFs::restore`] makes it again.
+    pub fn preserve(&self, store: &Store) -> Result<NewLayer> {
+        let now = Snapshot::take(self.root.as_fd(), &self.skip)?;
+        let options = LayerOptions { compression: Compression::None, latest_mtime: None };
+        let mut layer = LayerWriter::create(store.temporary_path(), options)?;
+        now.write_changes(&Snapshot::default(), &self.root, &Layered::scratch(store.temporary_files()), &mut layer)?;
+        Ok(layer.finish()?)
+    }
+
+    /// Makes the tree what it was when [`UnpackedRootFs::preserve`] was called.
+    pub fn restore(&mut self, preserved: &NewLayer) -> Result<()> {
+        self.clean()?;
+        self.layers = None;
+        let blob = std::fs::File::open(&preserved.path);
+        let blob = blob.map_err(|source| UnpackedError::Blob { path: preserved.path.clone(), source })?;
+        let options = ExtractOptions { mode: ExtractMode::Merge, limits: Limits::default(), expected: Some(preserved.diff_id) };
+        let failed = |source| UnpackedError::Unpack { layer: preserved.diff_id, into: self.path.clone(), source: Box::new(source) };
+        extract(blob, &self.root, &options).map_err(failed)?;
+        Ok(())
     }
 
     /// Removes everything but what is guarded.

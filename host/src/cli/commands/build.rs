@@ -3,10 +3,11 @@ use std::sync::{Arc, PoisonError};
 
 use crate::build::error::BuildError;
 use crate::build::settings::{BuildSettings, Isolation};
-use crate::build::{Backend, Deps, Handlers, build};
+use crate::build::{Backend, Deps, Handlers, build, materialize};
 use crate::cli::args::BuildArguments;
 use crate::cli::inputs::inputs;
-use crate::cli::{contexts, diagnostic, env, isolation, log, output, place, plugins, registry, settings};
+use crate::cli::log::LogArguments;
+use crate::cli::{compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugins, registry, settings};
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
@@ -17,33 +18,42 @@ use crate::registry::Client;
 pub fn run(args: &BuildArguments) -> ExitCode {
     // What providers of credentials come by, which is in nothing that is printed.
     let secrets = Arc::new(Secrets::default());
-    attempt(args, &secrets).map_or_else(|stop| stop.finish_without(&secrets), |()| ExitCode::SUCCESS)
+    attempt(args, &secrets).map_or_else(|stop| stop.finish_with(&secrets, &args.log, args.as_executor), |()| ExitCode::SUCCESS)
 }
 
 /// Why a command did not succeed.
 pub(in crate::cli) enum Stop {
     Usage(settings::UsageError),
     Build(BuildError),
+    /// There is an image, and it could not be brought where it is to be.
+    Push(BuildError),
+    /// The image could not be pushed if there were one.
+    Permission(BuildError),
 }
 
 impl Stop {
     /// Says it, and the exit code.
-    pub(in crate::cli) fn finish(self) -> ExitCode {
-        self.finish_without(&Secrets::default())
+    pub(in crate::cli) fn finish(self, log: &LogArguments) -> ExitCode {
+        self.finish_with(&Secrets::default(), log, false)
     }
 
-    /// Says it without the secrets, and the exit code.
-    pub(in crate::cli) fn finish_without(self, secrets: &Secrets) -> ExitCode {
-        match self {
+    /// Says it without the secrets, and the exit code. `as_kaniko` says it in the words that kaniko's users look for.
+    pub(in crate::cli) fn finish_with(self, secrets: &Secrets, log: &LogArguments, as_kaniko: bool) -> ExitCode {
+        let (error, words) = match self {
             Self::Usage(error) => {
-                eprint!("{}", diagnostic::render_plain(&error));
-                ExitCode::FAILURE
+                log::fail(log, &diagnostic::render_plain(&error));
+                return ExitCode::FAILURE;
             }
-            Self::Build(error) => {
-                eprint!("{}", secrets.redact(&diagnostic::render(&error)));
-                u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-            }
+            Self::Build(error) => (error, "error building image: "),
+            Self::Push(error) => (error, "error pushing image: "),
+            Self::Permission(error) => (error, "error checking push permissions: "),
+        };
+        let mut text = secrets.redact(&diagnostic::render(&error));
+        if as_kaniko {
+            text = text.replacen("error: ", words, 1);
         }
+        log::fail(log, &text);
+        u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
     }
 }
 
@@ -63,10 +73,11 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
     let mut fetching = settings::fetch_settings(args, &settings.run)?;
-    let outputs = output::outputs(&args.output)?;
+    let outputs = output::outputs(&args.output, args.compat.old_tar_path.as_deref())?;
     let mut registry = registry::registry_settings(&args.registry)?;
-    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(log::reporter(args.log.verbosity)), Arc::clone(secrets)));
-    let mut plugin_settings = plugins::plugin_settings(args, &mut |warning| reporter.log(Level::Warning, &warning))?;
+    let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(log::reporter(&args.log)), Arc::clone(secrets)));
+    let mut plugin_settings =
+        plugins::plugin_settings(&args.plugin, &args.registry, &mut |warning| reporter.log(Level::Warning, &warning))?;
     plugin_settings.secrets = Arc::clone(secrets);
     // Before any thread exists: what is mounted from here on ends with this process, however it ends.
     let place =
@@ -97,9 +108,15 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         reporter.log(Level::Debug, note);
     }
     let tree = match &place.backend {
-        Backend::InPlace(tree) if args.place.cleanup || env::is_true(env::KANIKO_CLEANUP) => Some(Arc::clone(tree)),
+        Backend::InPlace(tree) => Some(Arc::clone(tree)),
         _ => None,
     };
+    for warning in compat::former_spellings(args) {
+        reporter.log(Level::Warning, &warning);
+    }
+    for note in compat::notes(args, tree.is_some()) {
+        reporter.log(Level::Info, &note);
+    }
     let deps = Arc::new(Deps {
         handlers,
         client,
@@ -111,21 +128,40 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         context: Arc::new(context),
         dockerfile: Arc::new(dockerfile),
     });
+    let settings = Arc::new(settings);
+    if args.dryrun || env::is_true(env::KANIKO_PRINT_PLAN) {
+        runtime.block_on(plan::print(Arc::clone(&settings), &deps, &outputs))?;
+        if args.dryrun {
+            return Ok(());
+        }
+    }
+    let preserved = match tree.as_ref().filter(|_| args.place.preserves_context()) {
+        Some(tree) => {
+            let preserved = tree.lock().unwrap_or_else(PoisonError::into_inner).preserve(&deps.store);
+            Some(preserved.map_err(|e| BuildError::because("failed to keep the files of this container", e))?)
+        }
+        None => None,
+    };
+    let work = Work { settings, outputs, deps, skip_check: args.output.to.skip_push_permission_check, materialize: args.place.materialize };
     let done = runtime.block_on(async {
         tokio::select! {
-            done = work(Arc::new(settings), outputs, deps, args.output.skip_push_permission_check) => done,
-            _ = tokio::signal::ctrl_c() => Err(BuildError::other("interrupted")),
-            () = terminated() => Err(BuildError::other("terminated")),
+            done = work.carry_out() => done,
+            _ = tokio::signal::ctrl_c() => Err(BuildError::other("interrupted").into()),
+            () = terminated() => Err(BuildError::other("terminated").into()),
         }
     });
     // A step that is still running must not keep a failed build alive.
     runtime.shutdown_background();
     if let Some(tree) = tree {
         // Whoever runs a command there is told to end it, and holds the tree until then.
-        let cleaned = tree.lock().unwrap_or_else(PoisonError::into_inner).clean();
-        cleaned.map_err(|e| BuildError::because("failed to clean up", e))?;
+        let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(preserved) = preserved {
+            tree.restore(&preserved).map_err(|e| BuildError::because("failed to bring back the files of this container", e))?;
+        } else if args.place.cleans_up() {
+            tree.clean().map_err(|e| BuildError::because("failed to clean up", e))?;
+        }
     }
-    Ok(done?)
+    done
 }
 
 /// Returns when the process is asked to end.
@@ -137,15 +173,37 @@ async fn terminated() {
     }
 }
 
-async fn work(settings: Arc<BuildSettings>, outputs: Outputs, deps: Arc<Deps>, skip_check: bool) -> Result<(), BuildError> {
-    if !outputs.no_push && !skip_check {
-        for destination in &outputs.destinations {
-            deps.client.check_push(destination).await.map_err(|e| BuildError::registry(format!("cannot push to {destination}"), e))?;
+/// A build that is ready to begin.
+struct Work {
+    settings: Arc<BuildSettings>,
+    outputs: Outputs,
+    deps: Arc<Deps>,
+    skip_check: bool,
+    materialize: bool,
+}
+
+impl Work {
+    async fn carry_out(self) -> Result<(), Stop> {
+        let Self { settings, outputs, deps, .. } = self;
+        if !outputs.no_push && !self.skip_check {
+            check_push(&outputs, &deps.client).await?;
         }
+        let image = build(settings, Arc::clone(&deps)).await?;
+        let descriptor = export::write(&image, &outputs, &deps.client, &deps.store.blobs()).await;
+        let descriptor = descriptor.map_err(|e| Stop::Push(BuildError::because("failed to write the image", e)))?;
+        deps.reporter.log(Level::Info, &format!("image {}", descriptor.digest));
+        if self.materialize {
+            materialize(&image, &deps).await?;
+        }
+        Ok(())
     }
-    let image = build(settings, Arc::clone(&deps)).await?;
-    let descriptor = export::write(&image, &outputs, &deps.client, &deps.store.blobs()).await;
-    let descriptor = descriptor.map_err(|e| BuildError::because("failed to write the image", e))?;
-    deps.reporter.log(Level::Info, &format!("image {}", descriptor.digest));
+}
+
+/// Whether every destination may be pushed to.
+pub(in crate::cli) async fn check_push(outputs: &Outputs, client: &Client) -> Result<(), Stop> {
+    for destination in &outputs.destinations {
+        let checked = client.check_push(destination).await;
+        checked.map_err(|e| Stop::Permission(BuildError::registry(format!("cannot push to {destination}"), e)))?;
+    }
     Ok(())
 }

@@ -22,7 +22,7 @@ pub fn run(args: &BuildArguments) -> ExitCode {
     });
     let (report, source) = match answer {
         Ok(answer) => answer,
-        Err(stop) => return stop.finish(),
+        Err(stop) => return stop.finish(&args.log),
     };
     let written = match args.format {
         Format::Json => print(&Answer::new(&report, &source)),

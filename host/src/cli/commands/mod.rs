@@ -2,8 +2,12 @@
 
 pub mod build;
 pub mod check;
+pub mod completion;
+pub mod index;
 pub mod login;
 pub mod outline;
 pub mod plugin;
+pub mod push;
 pub mod targets;
 pub mod version;
+pub mod warmer;

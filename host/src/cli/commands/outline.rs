@@ -26,8 +26,8 @@ pub fn run(args: &BuildArguments) -> ExitCode {
                 std::io::stdout().write_all(text(&outline).as_bytes()).map_err(anyhow::Error::from)
             }
         }),
-        Ok((Err(errors), _)) => Stop::from(BuildError::from(errors)).finish(),
-        Err(stop) => stop.finish(),
+        Ok((Err(errors), _)) => Stop::from(BuildError::from(errors)).finish(&args.log),
+        Err(stop) => stop.finish(&args.log),
     }
 }
 

@@ -20,8 +20,8 @@ pub fn run(args: &BuildArguments) -> ExitCode {
                 std::io::stdout().write_all(text(&list).as_bytes()).map_err(anyhow::Error::from)
             }
         }),
-        Ok((Err(error), _)) => Stop::from(error).finish(),
-        Err(stop) => stop.finish(),
+        Ok((Err(error), _)) => Stop::from(error).finish(&args.log),
+        Err(stop) => stop.finish(&args.log),
     }
 }
 
