@@ -38,6 +38,12 @@ pub struct RegistryArguments {
     /// Client certificate for one registry
     #[arg(long = "registry-client-cert", value_name = "HOST[:PORT]=CERT,KEY")]
     pub registry_client_certs: Vec<String>,
+    /// Private address that a registry may send on to: as its token server, by a redirect, for an upload
+    #[arg(long = "trusted-host", value_name = "HOST[:PORT]")]
+    pub trusted_hosts: Vec<String>,
+    /// Token server that registries may name; once one is given, they may name no other but themselves
+    #[arg(long = "trusted-realm", value_name = "HOST[:PORT]")]
+    pub trusted_realms: Vec<String>,
     /// Mirror of Docker Hub; may be given several times
     #[arg(long = "registry-mirror", value_name = "HOST[/PREFIX]")]
     pub registry_mirrors: Vec<String>,
@@ -53,7 +59,7 @@ pub struct RegistryArguments {
     /// Mirrors as containerd has them: a directory of `HOST/hosts.toml`
     #[arg(long, value_name = "DIR")]
     pub registry_hosts_dir: Option<PathBuf>,
-    /// Mirrors of Docker Hub as the `registry-mirrors` of docker's daemon.json
+    /// Mirrors of Docker Hub and insecure registries as docker's daemon.json has them
     #[arg(long, value_name = "FILE")]
     pub docker_daemon_config: Option<PathBuf>,
     /// Retries of a failed push
@@ -105,6 +111,8 @@ pub fn registry_settings(args: &RegistryArguments) -> Result<RegistrySettings, U
         skip_tls_verify_registries: args.skip_tls_verify_registries.iter().map(|name| registry(name)).collect(),
         certificates,
         client_certificates,
+        trusted_hosts: args.trusted_hosts.iter().map(|name| registry(name)).collect(),
+        trusted_realms: args.trusted_realms.iter().map(|name| registry(name)).collect(),
         push_retry: args.push_retry,
         download_retry: args.image_download_retry,
         idle_timeout: Duration::from_secs(args.registry_timeout),

@@ -18,6 +18,8 @@ pub(super) struct Bearer {
     pub(super) realm: String,
     /// Names the registry to the token server.
     pub(super) service: Option<String>,
+    /// Why the token that was shown is not enough (RFC 6750 section 3.1).
+    pub(super) error: Option<String>,
 }
 
 /// Challenges beyond these, and longer ones, are not looked at.
@@ -57,6 +59,7 @@ fn parse(text: &str, found: &mut Vec<Challenge>) {
                     match word.to_ascii_lowercase().as_str() {
                         "realm" => bearer.realm = value,
                         "service" => bearer.service = Some(value),
+                        "error" => bearer.error = Some(value),
                         _ => {}
                     }
                 }
@@ -120,7 +123,7 @@ mod tests {
     }
 
     fn bearer(realm: &str, service: Option<&str>) -> Challenge {
-        Challenge::Bearer(Bearer { realm: realm.into(), service: service.map(str::to_owned) })
+        Challenge::Bearer(Bearer { realm: realm.into(), service: service.map(str::to_owned), error: None })
     }
 
     #[test]

@@ -8,8 +8,8 @@ use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::OnceCell;
 
 use super::auth::{Access, AuthTarget, Credential, Secret};
-use super::challenge::{Challenge, challenges};
-use super::error::{Cause, detail, is_transient};
+use super::challenge::{Bearer, Challenge, challenges};
+use super::error::{Cause, Refused, detail, is_transient};
 use super::keychain::Keychain;
 use super::origin::{Origin, Refusal, check_named};
 use super::settings::Plain;
@@ -163,6 +163,7 @@ impl Endpoint {
         let target = self.target();
         let asked = self.challenge().is_some();
         let credential = if asked { self.keychain.credential(&target).await.ok() } else { None };
+        let short = shortcoming(answer.response.headers());
         let body = self.transport.read_error(&answer.origin, answer.response).await;
         let encoded = match (&credential, self.host.reached.get()) {
             (Some(Credential::Basic { username, password }), Some(reached)) => encoded(reached, username, password),
@@ -173,8 +174,9 @@ impl Endpoint {
         let detail = detail(&body, &secrets);
         match status {
             401 | 403 => {
-                let anonymous = credential.is_none_or(|credential| credential == Credential::Anonymous);
-                Cause::Denied { status, anonymous, detail }
+                let known = credential.is_some_and(|credential| credential != Credential::Anonymous);
+                let refused = if known { short.unwrap_or(Refused::Credential) } else { Refused::Nobody };
+                Cause::Denied { status, refused, detail }
             }
             404 => Cause::NotFound(detail),
             status => Cause::Status { status, detail },
@@ -384,6 +386,15 @@ fn encoded(reached: &Reached, username: &str, password: &Secret) -> Option<Strin
     let request = reached.client.get(reached.root.clone()).basic_auth(username, Some(password.expose())).build().ok()?;
     let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     header.strip_prefix("Basic ").map(str::to_owned)
+}
+
+/// What a registry says of a token that it did not take (RFC 6750 section 3.1).
+fn shortcoming(headers: &HeaderMap) -> Option<Refused> {
+    challenges(headers).into_iter().find_map(|challenge| match challenge {
+        Challenge::Bearer(Bearer { error: Some(error), .. }) if error == "insufficient_scope" => Some(Refused::Rights),
+        Challenge::Bearer(Bearer { error: Some(error), .. }) if error == "invalid_token" => Some(Refused::Token),
+        _ => None,
+    })
 }
 
 /// Tokens before passwords.

@@ -26,12 +26,12 @@ pub struct RegistryError {
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// The registry refuses whoever asks.
-    #[error("{}", refusal(*.status, *.anonymous, .detail))]
+    #[error("{}", refusal(*.status, *.refused, .detail))]
     Denied {
         /// 401 or 403.
         status: u16,
-        /// Whether no credential was at hand.
-        anonymous: bool,
+        /// What is not enough.
+        refused: Refused,
         /// What the registry says.
         detail: String,
     },
@@ -150,6 +150,19 @@ pub enum Cause {
     Settings(String),
 }
 
+/// What a registry or its token server does not take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// Nobody in particular: there was no credential to show.
+    Nobody,
+    /// The credential itself.
+    Credential,
+    /// The credential for what was to be done with it.
+    Rights,
+    /// The token that the token server gave for the credential.
+    Token,
+}
+
 impl RegistryError {
     pub(super) fn new(action: &'static str, place: impl fmt::Display, cause: Cause) -> Self {
         Self { action, place: place.to_string(), cause: Box::new(cause) }
@@ -177,12 +190,17 @@ impl Cause {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Denied { anonymous: true, .. } => {
-                Some("no credential was found for this registry; log in to it, or name a provider that knows it".to_owned())
-            }
-            Self::Denied { .. } => {
-                Some("the credential for this registry was refused; check that it is current and may do this".to_owned())
-            }
+            Self::Denied { refused, .. } => Some(
+                match refused {
+                    Refused::Nobody => "no credential was found for this registry; log in to it, or name a provider that knows it",
+                    Refused::Credential => "the credential for this registry was refused; check that it is current and may do this",
+                    Refused::Rights => "the registry knows the credential; it has to be given the right to do this in this repository",
+                    Refused::Token => {
+                        "the credential was taken, the token for it was not: does the registry trust this token server, and do their clocks agree?"
+                    }
+                }
+                .to_owned(),
+            ),
             Self::Unreachable { perhaps_plain: true, .. } => {
                 Some("if the registry speaks plain HTTP, name it with --insecure-registry".to_owned())
             }
@@ -222,12 +240,13 @@ pub(super) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
 }
 
-fn refusal(status: u16, anonymous: bool, detail: &str) -> String {
-    let what = match (status, anonymous) {
-        (401, true) => "the registry wants a credential",
-        (401, false) => "the registry refused the credential",
-        (_, true) => "access is denied without a credential",
-        (_, false) => "access is denied to this credential",
+fn refusal(status: u16, refused: Refused, detail: &str) -> String {
+    let what = match (status, refused) {
+        (401, Refused::Nobody) => "the registry wants a credential",
+        (401, Refused::Credential) => "the registry refused the credential",
+        (_, Refused::Nobody) => "access is denied without a credential",
+        (_, Refused::Credential | Refused::Rights) => "access is denied to this credential",
+        (_, Refused::Token) => "the registry refused the token of its token server",
     };
     format!("{what} ({status}){}", said(detail))
 }

@@ -16,6 +16,8 @@ pub(super) const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
 /// Indexes within indexes.
 const DEEPEST: u32 = 3;
 const DIGEST_HEADER: &str = "docker-content-digest";
+/// Said by registries that keep lists of what points at a manifest (distribution-spec, "Pushing Manifests with Subject").
+const SUBJECT_HEADER: &str = "oci-subject";
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 
@@ -123,6 +125,11 @@ impl Endpoint {
     }
 
     async fn get_manifest(&self, version: &Version, cache: &ContentCache) -> Result<Fetched, Cause> {
+        let first = self.get_manifest_once(version, cache).await;
+        if self.is_spoilt(&first) { self.get_manifest_once(version, cache).await } else { first }
+    }
+
+    async fn get_manifest_once(&self, version: &Version, cache: &ContentCache) -> Result<Fetched, Cause> {
         let answer = self.ask_manifest(Method::GET, version).await?;
         if answer.response.status().as_u16() != 200 {
             return Err(self.failed(answer).await);
@@ -150,8 +157,8 @@ impl Endpoint {
         self.send(&request).await
     }
 
-    /// Puts a manifest in its place, exactly these bytes.
-    pub(super) async fn put_manifest(&self, version: &Version, bytes: &[u8], kind: &MediaType) -> Result<Digest, Cause> {
+    /// Puts a manifest in its place, exactly these bytes. Also tells whether the registry took note of what the manifest points at.
+    pub(super) async fn put_manifest(&self, version: &Version, bytes: &[u8], kind: &MediaType) -> Result<(Digest, bool), Cause> {
         let url = self.url(&format!("manifests/{version}")).await?;
         let mut request = Request::new(Method::PUT, url).tries(self.tries).header(CONTENT_TYPE, kind.as_str())?;
         request.body = super::body::Payload::Bytes(Bytes::copy_from_slice(bytes));
@@ -162,7 +169,7 @@ impl Endpoint {
         let digest = Digest::of(bytes);
         match digest_header(&answer)? {
             Some(received) if received != digest => Err(Cause::DigestMismatch { wanted: digest, received }),
-            _ => Ok(digest),
+            _ => Ok((digest, answer.response.headers().contains_key(SUBJECT_HEADER))),
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod mirror;
 mod origin;
 mod pull;
 mod push;
+mod referrers;
 mod route;
 mod settings;
 mod tls;
@@ -36,7 +37,7 @@ use crate::oci::Digest;
 use crate::progress::{Event, Reporter};
 
 pub use auth::{Access, AuthAnswer, AuthError, AuthProvider, AuthTarget, Chain, Credential, Secret};
-pub use error::{Cause, RegistryError};
+pub use error::{Cause, Refused, RegistryError};
 pub use manifest::Fetched;
 pub use mirror::{MirrorEndpoint, MirrorError, MirrorResolver, MirrorTls, MirrorVersion, Route};
 pub use origin::Refusal;

@@ -71,10 +71,10 @@ pub enum Refusal {
     #[error("it would go on without TLS")]
     Downgrade,
     /// An address that a public registry has no reason to name.
-    #[error("it names the private address {0}; if that is meant, name it as a trusted host")]
+    #[error("it names the private address {0}; if that is meant, name it with --trusted-host")]
     PrivateAddress(String),
     /// Not on the operator's list.
-    #[error("{0} is not among the trusted realms")]
+    #[error("{0} is not among those of --trusted-realm")]
     NotTrusted(String),
 }
 
@@ -107,10 +107,13 @@ pub(super) fn is_loopback_name(registry: &str) -> bool {
     }
 }
 
-/// Whether a registry's name means this machine, or is an address of a private network (RFC 1918): those that kaniko, docker
-/// and their like speak to without TLS where none is offered.
+/// Whether a registry's name means this machine, is an address of a private network (RFC 1918) or a name of the local link
+/// (RFC 6762): those that kaniko speaks to without TLS where none is offered.
 pub(super) fn is_local_name(registry: &str) -> bool {
-    is_loopback_name(registry) || bare_host(registry).parse::<Ipv4Addr>().is_ok_and(|address| address.is_private())
+    let host = bare_host(registry);
+    is_loopback_name(registry)
+        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_private())
+        || host.to_ascii_lowercase().ends_with(".local")
 }
 
 fn bare_host(registry: &str) -> &str {
@@ -173,6 +176,7 @@ mod tests {
         check_named(&url.parse().map_err(|_| Refusal::NotAUrl)?, &from, [].iter()).map(|origin| origin.authority())
     }
 
+    /// Row 31 of the adversarial list.
     #[test]
     fn private_addresses_are_refused_in_every_spelling() {
         for bad in [
@@ -199,6 +203,7 @@ mod tests {
         assert_eq!(check("https://auth.docker.io/token", "https://registry-1.docker.io"), Ok("auth.docker.io".to_owned()));
     }
 
+    /// Rows 31 and 33 of the adversarial list.
     #[test]
     fn tls_is_not_given_up_and_user_information_is_refused() {
         assert_eq!(check("http://auth.io/x", "https://r.io"), Err(Refusal::Downgrade));
@@ -215,10 +220,10 @@ mod tests {
         for bad in ["localhost.io", "r.io", "10.0.0.1:5000", "docker.io"] {
             assert!(!is_loopback_name(bad), "{bad}");
         }
-        for good in ["localhost:5000", "10.0.0.1:5000", "172.16.0.1", "192.168.1.1:80", "[::1]"] {
+        for good in ["localhost:5000", "10.0.0.1:5000", "172.16.0.1", "192.168.1.1:80", "[::1]", "r.local", "a.b.Local:5000"] {
             assert!(is_local_name(good), "{good}");
         }
-        for bad in ["8.8.8.8", "172.32.0.1", "169.254.169.254", "10.0.0.1.io", "[fd00::1]:5000", "r.io"] {
+        for bad in ["8.8.8.8", "172.32.0.1", "169.254.169.254", "10.0.0.1.io", "[fd00::1]:5000", "r.io", "local", "r.local.io", "rlocal"] {
             assert!(!is_local_name(bad), "{bad}");
         }
     }

@@ -61,7 +61,7 @@ impl Client {
     }
 
     async fn pull_now(&self, reference: &Reference, platform: &Platform) -> Result<RemoteImage, Cause> {
-        let version = reference.version();
+        let version = self.settled(reference).await?;
         let (registry, repository) = (reference.registry(), reference.repository());
         let places = self.places(registry, repository, &version, Access::Pull).await?;
         let mut attempts = Attempts::default();
@@ -87,6 +87,28 @@ impl Client {
         Err(self.unmapped(reference, &version, attempts.cause()).await)
     }
 
+    /// The version to ask for: a tag's digest where there are places that may serve the image and may not say what a tag stands
+    /// for. Those that may say so are asked, and whoever answers decides.
+    async fn settled(&self, reference: &Reference) -> Result<Version, Cause> {
+        let version = reference.version();
+        let (registry, repository) = (reference.registry(), reference.repository());
+        let Version::Tag(_) = &version else { return Ok(version) };
+        let route = self.route(registry, repository, &version, Access::Pull).await?;
+        if !route.iter().flat_map(|route| &route.endpoints).any(|endpoint| endpoint.pull && !endpoint.resolve) {
+            return Ok(version);
+        }
+        for endpoint in self.places(registry, repository, &version, Access::Pull).await? {
+            match endpoint.resolve(&version).await {
+                Ok(Some(digest)) => return Ok(Version::Digest(digest)),
+                // It sends the manifest or nothing.
+                Ok(None) => return Ok(version),
+                // Asked for the image itself, it says why not.
+                Err(_) => {}
+            }
+        }
+        Ok(version)
+    }
+
     /// Says so where the registry itself was not to be asked.
     async fn unmapped(&self, reference: &Reference, version: &Version, cause: Cause) -> Cause {
         let route = self.route(reference.registry(), reference.repository(), version, Access::Pull).await;
@@ -109,7 +131,7 @@ impl Client {
     }
 
     async fn manifest_now(&self, reference: &Reference) -> Result<(Fetched, BlobSource), Cause> {
-        let version = reference.version();
+        let version = self.settled(reference).await?;
         let (registry, repository) = (reference.registry(), reference.repository());
         let places = self.places(registry, repository, &version, Access::Pull).await?;
         let mut attempts = Attempts::default();

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::image::BlobSource;
-use crate::oci::{Descriptor, Digest, MediaType, Reference, Version};
+use crate::oci::{Descriptor, Digest, Document, MediaType, Reference, Version};
 
 use super::Client;
 use super::auth::Access;
 use super::endpoint::Endpoint;
 use super::error::{Cause, RegistryError};
 use super::manifest::MANIFEST_LIMIT;
+use super::referrers::subject;
 use super::upload::{Bulk, Opened};
 
 /// A blob to push.
@@ -148,7 +149,8 @@ impl Client {
     }
 
     /// Puts a manifest in its place, exactly these bytes: under the reference's tag, or under its digest where it has only
-    /// that. What the manifest names must be in the repository already.
+    /// that. What the manifest names must be in the repository already. One that points at a subject is added to the list of
+    /// what does, by the registry or else by the tag that stands for the list.
     ///
     /// # Errors
     /// The registry does not take it, or the reference names another digest.
@@ -169,7 +171,15 @@ impl Client {
             (None, _) => to.version(),
         };
         let endpoint = self.destination(to).await?;
-        let digest = endpoint.put_manifest(&version, bytes, kind).await?;
+        let (digest, listed) = endpoint.put_manifest(&version, bytes, kind).await?;
+        if !listed
+            && let Ok(Document::Manifest(manifest)) = Document::parse(bytes, kind)
+            && let Some(subject) = subject(&manifest)
+        {
+            // Read, changed and written: of two who do so at a time, one would forget the other.
+            let list = format!("referrers {}/{} {subject}", endpoint.host.registry, endpoint.repository);
+            self.alone(list, endpoint.tag_referrer(subject, bytes, &manifest)).await?;
+        }
         self.transferred("pushed", digest, bytes.len() as u64, &endpoint.place());
         Ok(digest)
     }

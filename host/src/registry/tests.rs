@@ -1,6 +1,7 @@
 //! The client against servers that misbehave on order.
 
 mod quirks;
+mod registries;
 mod server;
 mod transfers;
 
@@ -122,6 +123,7 @@ fn guarded(sample: Sample, realm: String) -> impl Fn(&Seen) -> Reply + Send + Sy
     }
 }
 
+/// Row 31 of the adversarial list.
 #[tokio::test]
 async fn a_realm_elsewhere_gets_nothing() {
     let elsewhere = Server::start(|_| Reply::new(200).body(r#"{"token":"t0k"}"#)).await;
@@ -142,6 +144,7 @@ async fn a_realm_elsewhere_gets_nothing() {
     assert!(registry.seen().iter().all(|seen| seen.header("authorization") != Some(BASIC)));
 }
 
+/// Rows 32 and 36 of the adversarial list.
 #[tokio::test]
 async fn what_a_token_server_may_not_do() {
     let target = Server::start(|_| Reply::new(200).body(r#"{"token":"t0k"}"#)).await;
@@ -181,6 +184,7 @@ async fn an_identity_token_is_posted_and_where_that_is_unknown_sent_as_a_passwor
     }
 }
 
+/// Row 41 of the adversarial list.
 #[tokio::test]
 async fn a_refused_credential_is_asked_for_once_more_and_never_shown() {
     let registry = Server::start(|_| {
@@ -190,7 +194,7 @@ async fn a_refused_credential_is_asked_for_once_more_and_never_shown() {
     .await;
     let failed = client(RegistrySettings::default(), vec![basic(&registry.name)]).pull_image(&named(&registry), &linux()).await;
     let failed = failed.unwrap_err();
-    assert!(matches!(*failed.cause, Cause::Denied { status: 401, anonymous: false, .. }), "{failed}");
+    assert!(matches!(*failed.cause, Cause::Denied { status: 401, refused: Refused::Credential, .. }), "{failed}");
     assert!(!format!("{failed} {failed:?}").contains("hush"), "{failed:?}");
     assert!(!format!("{failed}").contains(BASIC), "{failed}");
     assert_eq!(registry.seen().len(), 2);
@@ -206,6 +210,7 @@ async fn a_provider_that_fails_or_oversteps_ends_the_pull() {
     assert!(matches!(cause(failed.unwrap_err()), Cause::Auth(_)));
 }
 
+/// Row 33 of the adversarial list.
 #[tokio::test]
 async fn a_redirect_elsewhere_carries_no_credential() {
     let sample = Sample::new(1000);
@@ -234,6 +239,7 @@ async fn a_redirect_elsewhere_carries_no_credential() {
     assert_eq!(elsewhere.seen()[0].header("authorization"), None);
 }
 
+/// Row 37 of the adversarial list.
 #[tokio::test]
 async fn a_busy_registry_is_given_time() {
     let count = AtomicUsize::new(0);
@@ -266,13 +272,18 @@ async fn a_registry_without_head_is_asked_with_get() {
     }
 }
 
+/// Rows 25, 27 and 28 of the adversarial list.
 #[tokio::test]
 async fn documents_that_are_not_taken() {
     let sample = Sample::new(10);
     let mut large = sample.manifest.clone();
     large.resize(5 * 1024 * 1024, b' ');
-    let bomb = String::from_utf8(sample.manifest.clone()).unwrap().replace("\"layers\"", "\"manifests\":[],\"layers\"");
-    for manifest in [large, b"{}".to_vec(), bomb.into_bytes(), b"[".repeat(100_000)] {
+    let text = String::from_utf8(sample.manifest.clone()).unwrap();
+    let bomb = text.replace("\"layers\"", "\"manifests\":[],\"layers\"");
+    // It calls itself something else than the header does.
+    let index = text.replacen(MediaType::OciManifest.as_str(), MediaType::OciIndex.as_str(), 1);
+    let huge = text.replace(&format!("\"size\":{}", sample.config.len()), "\"size\":9223372036854775808");
+    for manifest in [large, b"{}".to_vec(), bomb.into_bytes(), b"[".repeat(100_000), index.into_bytes(), huge.into_bytes()] {
         let digest = Digest::of(&manifest);
         let registry = Server::start(move |seen| match seen.target.contains("/manifests/") {
             true => Reply::new(200)
@@ -294,6 +305,42 @@ async fn documents_that_are_not_taken() {
     .await;
     let failed = client(RegistrySettings::default(), Vec::new()).pull_image(&named(&registry), &linux()).await;
     assert!(matches!(cause(failed.unwrap_err()), Cause::DigestMismatch { .. }));
+}
+
+/// Row 31 of the adversarial list.
+#[tokio::test]
+async fn realms_that_are_no_honest_token_servers_get_nothing() {
+    let elsewhere = Server::start(|_| Reply::new(200).body(r#"{"token":"t0k"}"#)).await;
+    let port = elsewhere.name.rsplit(':').next().unwrap().to_owned();
+    for realm in [
+        format!("http://127.0.0.1:{port}/token"),
+        format!("http://[::ffff:127.0.0.1]:{port}/token"),
+        format!("http://2130706433:{port}/token"),
+        format!("http://0x7f000001:{port}/token"),
+        format!("http://127.1:{port}/token"),
+        format!("http://localhost:{port}/token"),
+        format!("http://a.localhost.:{port}/token"),
+        format!("http://0.0.0.0:{port}/token"),
+        "http://169.254.169.254/token".to_owned(),
+        "http://[::ffff:169.254.169.254]/token".to_owned(),
+        "http://[fe80::1]/token".to_owned(),
+        "http://10.0.0.1/token".to_owned(),
+        "http://user:word@realm.invalid/token".to_owned(),
+        "ftp://realm.invalid/token".to_owned(),
+        "file:///etc/passwd".to_owned(),
+        "/token".to_owned(),
+    ] {
+        let shown = realm.clone();
+        let registry = Server::start(move |_| bearer(&realm)).await;
+        let failed = client(RegistrySettings::default(), vec![basic(&registry.name)]).pull_image(&named(&registry), &linux()).await;
+        let failed = cause(failed.unwrap_err());
+        assert!(matches!(&failed, Cause::Refused { .. }), "{shown}: {failed}");
+        assert!(registry.seen().iter().all(|seen| seen.header("authorization").is_none()), "{shown}");
+    }
+    assert!(elsewhere.seen().is_empty());
+    // A registry of TLS cannot name one without; the rule is tried by itself, for there is no certificate here.
+    let secure = origin::Origin::of(&"https://r.example".parse().unwrap()).unwrap();
+    assert!(origin::check_named(&"http://auth.example/token".parse().unwrap(), &secure, [].iter()).is_err());
 }
 
 /// A directory that goes away.

@@ -41,15 +41,17 @@ pub(super) fn config(profile: &Profile) -> Result<ClientConfig, Cause> {
         true => builder.dangerous().with_custom_certificate_verifier(Arc::new(TakesAny(provider))),
         false => builder.with_root_certificates(roots(profile)?),
     };
-    match &profile.client {
+    let mut config = match &profile.client {
         Some((certificate, key)) if !profile.plain => {
             let chain = certificates(certificate)?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
             let refused = |error| Cause::Settings(format!("client certificate {}: {error}", certificate.display()));
-            verified.with_client_auth_cert(chain, key).map_err(refused)
+            verified.with_client_auth_cert(chain, key).map_err(refused)?
         }
-        _ => Ok(verified.with_no_client_auth()),
-    }
+        _ => verified.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 fn roots(profile: &Profile) -> Result<RootCertStore, Cause> {

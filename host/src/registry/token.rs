@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::auth::{Access, Credential, Secret};
 use super::challenge::Bearer;
-use super::error::{Cause, detail, is_transient};
+use super::error::{Cause, Refused, detail, is_transient};
 use super::origin::{Origin, Refusal, check_named};
 use super::transport::{Backoff, SMALL, Transport, retry_after};
 
@@ -122,7 +122,10 @@ async fn fetch(
         let detail = detail(&body, &credential.secrets().map(Secret::expose).into_iter().collect::<Vec<_>>());
         let detail = if detail.is_empty() { format!("token server {}", origin.authority()) } else { detail };
         return Err(match status.as_u16() {
-            status @ (400 | 401 | 403) => Cause::Denied { status, anonymous: *credential == Credential::Anonymous, detail },
+            status @ (400 | 401 | 403) => {
+                let refused = if *credential == Credential::Anonymous { Refused::Nobody } else { Refused::Credential };
+                Cause::Denied { status, refused, detail }
+            }
             status => Cause::Status { status, detail },
         });
     }
@@ -180,6 +183,7 @@ fn read(body: &[u8]) -> Result<(Secret, Duration), Cause> {
 mod tests {
     use super::*;
 
+    /// Row 36 of the adversarial list.
     #[test]
     fn answers_are_read_with_care() {
         let lifetime = |body: &str| read(body.as_bytes()).map(|(token, lifetime)| (token.expose().to_owned(), lifetime.as_secs())).ok();

@@ -75,6 +75,8 @@ impl Transport {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
+            // The window that HTTP/2 begins with is one for pages, not for layers.
+            .http2_adaptive_window(true)
             .connect_timeout(profile.connect_timeout.map_or(self.settings.connect_timeout, |less| less.min(self.settings.connect_timeout)))
             .user_agent(self.settings.user_agent.clone());
         if profile.direct {
@@ -275,6 +277,7 @@ pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Dur
 mod tests {
     use super::*;
 
+    /// Row 37 of the adversarial list.
     #[test]
     fn retry_after_is_read_and_bounded() {
         let read = |text: &str| {

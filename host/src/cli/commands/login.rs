@@ -79,6 +79,7 @@ fn verify(args: &LoginArguments, registry: &str, username: &str, password: &Secr
         insecure_pull: args.insecure,
         skip_tls_verify: args.skip_tls_verify,
         certificates,
+        trusted_hosts: args.trusted_hosts.iter().cloned().collect(),
         ..RegistrySettings::default()
     };
     let credential = Credential::Basic { username: username.to_owned(), password: password.clone() };

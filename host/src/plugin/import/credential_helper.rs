@@ -168,6 +168,7 @@ mod tests {
         assert_eq!(find("docker-credential-other", &ambient.search_path), None);
     }
 
+    /// Row 44 of the adversarial list.
     #[test]
     fn a_helper_that_hangs_or_floods_is_ended() {
         let (path, ambient) = helper("hang", "sleep 100 & sleep 100");

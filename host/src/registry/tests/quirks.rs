@@ -3,7 +3,7 @@
 use super::transfers::{blob, source};
 use super::*;
 
-fn anonymous() -> Client {
+pub(super) fn anonymous() -> Client {
     client(RegistrySettings::default(), Vec::new())
 }
 
@@ -13,7 +13,7 @@ fn hasty() -> RegistrySettings {
 }
 
 /// Takes uploads as the specification has it, but for what `other` answers.
-fn takes(other: impl Fn(&Seen) -> Option<Reply> + Send + Sync) -> impl Fn(&Seen) -> Reply + Send + Sync {
+pub(super) fn takes(other: impl Fn(&Seen) -> Option<Reply> + Send + Sync) -> impl Fn(&Seen) -> Reply + Send + Sync {
     move |seen| {
         other(seen).unwrap_or_else(|| match seen.method.as_str() {
             "HEAD" => Reply::new(404),
@@ -212,6 +212,7 @@ async fn a_manifest_of_the_old_format_is_named_as_such() {
     }
 }
 
+/// Row 38 of the adversarial list.
 #[tokio::test]
 async fn a_body_that_trickles_or_stalls_is_given_up() {
     let sample = Sample::new(1000);
@@ -234,6 +235,7 @@ async fn a_body_that_trickles_or_stalls_is_given_up() {
     }
 }
 
+/// Row 38 of the adversarial list.
 #[tokio::test]
 async fn a_body_that_stalled_once_is_gone_on_with() {
     let sample = Sample::new(300_000);
@@ -257,6 +259,7 @@ async fn a_body_that_stalled_once_is_gone_on_with() {
     assert_eq!(std::fs::read(&to).unwrap(), sample.layer);
 }
 
+/// Row 29 of the adversarial list.
 #[tokio::test]
 async fn urls_of_a_layer_are_not_followed() {
     let elsewhere = Server::start(|_| Reply::new(200)).await;
@@ -273,6 +276,7 @@ async fn urls_of_a_layer_are_not_followed() {
     assert!(elsewhere.seen().is_empty());
 }
 
+/// Rows 34 and 40 of the adversarial list.
 #[tokio::test]
 async fn a_location_with_controls_or_a_name_and_password_is_refused() {
     for location in
@@ -287,6 +291,7 @@ async fn a_location_with_controls_or_a_name_and_password_is_refused() {
     }
 }
 
+/// Rows 26 and 27 of the adversarial list.
 #[tokio::test]
 async fn digests_that_are_none_and_indexes_without_end_are_refused() {
     let index = |digest: &str, size: u64| {

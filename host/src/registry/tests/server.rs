@@ -50,6 +50,14 @@ impl Reply {
         self
     }
 
+    /// With one bit of the body another.
+    pub(crate) fn flipped(mut self) -> Self {
+        if let Some(byte) = self.body.last_mut() {
+            *byte ^= 1;
+        }
+        self
+    }
+
     /// Sends the body byte by byte with such a pause between two.
     pub(crate) fn dribble(mut self, pause: std::time::Duration) -> Self {
         self.dribble = Some(pause);

@@ -7,6 +7,7 @@ pub(crate) fn source(server: &Server) -> BlobSource {
     BlobSource { registry: server.name.clone(), repository: "a/b".to_owned() }
 }
 
+/// Row 39 of the adversarial list.
 #[tokio::test]
 async fn a_download_goes_on_where_it_broke_off() {
     for knows_ranges in [true, false] {
@@ -35,6 +36,7 @@ async fn a_download_goes_on_where_it_broke_off() {
     }
 }
 
+/// Rows 28 and 39 of the adversarial list.
 #[tokio::test]
 async fn a_blob_that_is_not_what_it_should_be_leaves_no_file() {
     let sample = Sample::new(1000);
@@ -43,7 +45,7 @@ async fn a_blob_that_is_not_what_it_should_be_leaves_no_file() {
     let longer = [sample.layer.as_slice(), b"x"].concat();
     type Case = (Vec<Reply>, fn(&Cause) -> bool);
     let replies: Vec<Case> = vec![
-        (vec![Reply::new(200).body(other)], |cause| matches!(cause, Cause::DigestMismatch { .. })),
+        (vec![Reply::new(200).body(other.clone()), Reply::new(200).body(other)], |cause| matches!(cause, Cause::DigestMismatch { .. })),
         (vec![Reply::new(200).body(longer)], |cause| matches!(cause, Cause::SizeMismatch { .. })),
         (
             vec![
@@ -74,6 +76,7 @@ pub(crate) fn blob(sample: &Sample) -> PushBlob {
     PushBlob { descriptor: sample.descriptor(), content: PushContent::Bytes(sample.layer.clone().into()) }
 }
 
+/// Row 34 of the adversarial list.
 #[tokio::test]
 async fn an_upload_elsewhere_carries_no_credential() {
     let store = Server::start(|seen| match seen.method.as_str() {
@@ -191,6 +194,7 @@ fn mirror(server: &Server, resolve: bool) -> MirrorEndpoint {
     }
 }
 
+/// Rows 28 and 42 of the adversarial list.
 #[tokio::test]
 async fn mirrors_are_tried_in_order_and_never_see_the_registrys_credential() {
     let sample = Sample::new(1000);
@@ -283,4 +287,49 @@ async fn leave_to_push_is_asked_for_and_given_back() {
     let no: Reference = format!("{}/a/no/b", registry.name).parse().unwrap();
     let failed = client.check_push(&no).await.unwrap_err().to_string();
     assert!(failed.contains("cannot push to") && failed.contains("DENIED (read only)"), "{failed}");
+}
+
+/// Row 42 of the adversarial list: what may serve and may not say what a tag stands for is asked by digest.
+#[tokio::test]
+async fn a_tag_is_resolved_where_that_is_trusted_and_pulled_from_the_mirror() {
+    let sample = Sample::new(1000);
+    let (other, own) = (sample.clone(), sample.clone());
+    let puller = Server::start(move |seen| other.serve(seen)).await;
+    let own = Server::start(move |seen| own.serve(seen)).await;
+    let ways = Arc::new(Ways(Route { endpoints: vec![mirror(&puller, false)], fallback: true }));
+    let client = Client::new(RegistrySettings::default(), Vec::new(), vec![ways], Arc::new(Silent)).unwrap();
+    let image = client.pull_image(&named(&own), &linux()).await.unwrap();
+    let directory = Scratch::new();
+    client.fetch_blob(&image.source, &sample.descriptor(), &directory.0.join("layer")).await.unwrap();
+    assert_eq!(own.lines(), ["HEAD /v2/a/b/manifests/latest"]);
+    let asked = puller.lines();
+    assert_eq!(asked[0], format!("GET /v2/a/b/manifests/{}", Digest::of(&sample.manifest)), "{asked:?}");
+    assert!(asked.contains(&format!("GET {}", sample.layer_path())) && asked.iter().all(|line| !line.contains("latest")), "{asked:?}");
+    assert_eq!(image.served_by, format!("{}/a/b", puller.name));
+
+    // Where it lies about the digest, the registry itself has the last word.
+    let liar = Server::start(|seen| if seen.target == "/v2/" { Reply::new(200) } else { Reply::new(200).body("{}") }).await;
+    let ways = Arc::new(Ways(Route { endpoints: vec![mirror(&liar, false)], fallback: true }));
+    let client = Client::new(RegistrySettings::default(), Vec::new(), vec![ways], Arc::new(Silent)).unwrap();
+    assert_eq!(client.pull_image(&named(&own), &linux()).await.unwrap().served_by, format!("{}/a/b", own.name));
+}
+
+#[tokio::test]
+async fn what_was_spoilt_on_its_way_from_the_only_place_is_asked_for_once_more() {
+    let sample = Sample::new(1000);
+    let (served, count) = (sample.clone(), AtomicUsize::new(0));
+    let registry = Server::start(move |seen| {
+        let reply = served.serve(seen);
+        // Every first answer about a manifest, a configuration and a layer has another bit.
+        let first = seen.method == "GET" && seen.target != "/v2/" && count.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        if first { reply.flipped() } else { reply }
+    })
+    .await;
+    let client = client(RegistrySettings::default(), Vec::new());
+    let image = client.pull_image(&named(&registry), &linux()).await.unwrap();
+    let directory = Scratch::new();
+    let to = directory.0.join("layer");
+    client.fetch_blob(&image.source, &sample.descriptor(), &to).await.unwrap();
+    assert_eq!(std::fs::read(&to).unwrap(), sample.layer);
+    assert_eq!(registry.lines().iter().filter(|line| line.starts_with("GET")).count(), 6);
 }
