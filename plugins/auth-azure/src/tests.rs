@@ -105,6 +105,18 @@ fn the_identity_of_a_machine() {
 }
 
 #[test]
+fn the_identity_of_a_machine_that_has_several() {
+    let host = host(true).env("AZURE_CLIENT_ID", "user-assigned").install();
+    assert_eq!(ask(REGISTRY), Ok(expected(REGISTRY)));
+    let requests: Vec<String> = host.requests().iter().map(text).collect();
+    let ours = format!(
+        "GET http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource={RESOURCE}&client_id=user-assigned\n\
+         metadata: true\n\n"
+    );
+    assert_eq!(requests, [ours, exchange(REGISTRY, "own-tenant")]);
+}
+
+#[test]
 fn the_identity_of_an_app() {
     let host = host(false).env("IDENTITY_ENDPOINT", "http://127.0.0.1:41741/msi/token/").env("IDENTITY_HEADER", "h");
     let host = host.env("AZURE_CLIENT_ID", "user-assigned").install();

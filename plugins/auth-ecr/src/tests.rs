@@ -91,6 +91,17 @@ fn keys_in_the_environment() {
 }
 
 #[test]
+fn keys_of_a_session_in_the_environment() {
+    let host = host(&[("POST https://api.ecr.us-east-1.amazonaws.com/", 200, AUTHORIZATION)])
+        .env("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "session+secret&/")
+        .env("AWS_SESSION_TOKEN", "session/token==")
+        .install();
+    assert_eq!(ask(REGISTRY), Ok(expected(REGISTRY)));
+    assert_eq!(host.requests().iter().map(text).collect::<Vec<_>>(), [session_request()]);
+}
+
+#[test]
 fn the_public_gallery_has_its_own_api() {
     const URL: &str = "https://api.ecr-public.us-east-1.amazonaws.com/";
     let one = r#"{"authorizationData":{"authorizationToken":"QVdTOnBhc3N3b3Jk","expiresAt":1440981360}}"#;
@@ -223,6 +234,60 @@ fn the_endpoint_of_a_pod() {
         "GET http://169.254.170.23/v1/credentials\naccept: application/json\nauthorization: pod-token\n\n"
     );
     assert_eq!(text(&host.requests()[1]), session_request());
+}
+
+#[test]
+fn the_endpoint_of_a_container_with_its_token_in_a_variable() {
+    let host = host(&[
+        ("GET http://127.0.0.1:51678/creds", 200, METADATA_ANSWER),
+        ("POST https://api.ecr.us-east-1.amazonaws.com/", 200, AUTHORIZATION),
+    ]);
+    let host = host
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:51678/creds")
+        .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Basic of-the-container")
+        .install();
+    assert_eq!(ask(REGISTRY), Ok(expected(REGISTRY)));
+    let wanted = "GET http://127.0.0.1:51678/creds\naccept: application/json\nauthorization: Basic of-the-container\n\n".to_owned();
+    assert_eq!(host.requests().iter().map(text).collect::<Vec<_>>(), [wanted, session_request()]);
+}
+
+/// The role of a profile, by the right of whatever the profile says.
+#[test]
+fn a_profile_may_take_on_its_role_by_the_right_of_the_place() {
+    for (source, asked) in [
+        ("EcsContainer", vec!["GET http://169.254.170.2/creds"]),
+        (
+            "Ec2InstanceMetadata",
+            vec![
+                "PUT http://169.254.169.254/latest/api/token",
+                "GET http://169.254.169.254/latest/meta-data/iam/security-credentials/",
+                "GET http://169.254.169.254/latest/meta-data/iam/security-credentials/builder",
+            ],
+        ),
+    ] {
+        let config = format!("[profile ci]\nrole_arn = arn:aws:iam::1:role/r\ncredential_source = {source}\n");
+        let host = host(&[
+            ("GET http://169.254.170.2/creds", 200, METADATA_ANSWER),
+            ("PUT http://169.254.169.254/latest/api/token", 200, "imds-token"),
+            ("GET http://169.254.169.254/latest/meta-data/iam/security-credentials/", 200, "builder\n"),
+            ("GET http://169.254.169.254/latest/meta-data/iam/security-credentials/builder", 200, METADATA_ANSWER),
+            ("POST https://sts.us-east-1.amazonaws.com/", 200, STS_ANSWER),
+            ("POST https://api.ecr.us-east-1.amazonaws.com/", 200, AUTHORIZATION),
+        ]);
+        let host = host.env("AWS_PROFILE", "ci").env("AWS_CONFIG_FILE", "/c").file("/c", &config);
+        let host = if source == "EcsContainer" { host.env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/creds") } else { host };
+        let host = host.install();
+        assert_eq!(ask(REGISTRY), Ok(expected(REGISTRY)), "{source}");
+        let requests: Vec<Request> = host.requests();
+        let lines: Vec<String> = requests.iter().map(|request| format!("{} {}", request.method, request.url)).collect();
+        assert_eq!(lines[..lines.len() - 2], asked);
+        let role = String::from_utf8_lossy(&requests[requests.len() - 2].body).into_owned();
+        assert_eq!(role, "Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr&RoleSessionName=layerwright&Version=2011-06-15");
+        assert_eq!(text(&requests[requests.len() - 1]), session_request());
+    }
+    let config = "[profile ci]\nrole_arn = arn:aws:iam::1:role/r\ncredential_source = Environment\n";
+    let _host = host(&[]).env("AWS_PROFILE", "ci").env("AWS_CONFIG_FILE", "/c").file("/c", config).install();
+    assert_eq!(ask(REGISTRY).unwrap_err().message, "the AWS profile ci has a role, and its source has no credentials");
 }
 
 #[test]

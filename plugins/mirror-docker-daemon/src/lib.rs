@@ -1,9 +1,12 @@
-//! Mirror rules as the `registry-mirrors` of docker's `daemon.json`: mirrors of Docker Hub, in order, and Docker Hub itself after them.
+//! Mirror rules as docker's `daemon.json` has them. `registry-mirrors`: mirrors of Docker Hub, in order, and Docker Hub itself after them.
+//! `insecure-registries`: those whose certificate is not checked, and that may have none at all; the operator has to allow that to each.
 //!
 //! The file is the one that `LAYERWRIGHT_DOCKER_DAEMON_CONFIG` names; the host's flag comes in through that variable. Nothing else of the
 //! file is read. Without the variable there is no opinion on any image.
 
-use layerwright_plugin::mirror::{Endpoint, MirrorResolver, Reference, Route};
+use std::net::IpAddr;
+
+use layerwright_plugin::mirror::{Endpoint, MirrorResolver, Reference, Route, Tls, Trust};
 use layerwright_plugin::{Access, Description, Error, ErrorCode, Want, env, export_mirror_resolver, files};
 use serde::Deserialize;
 
@@ -16,6 +19,8 @@ pub struct DockerDaemon;
 struct Config {
     #[serde(rename = "registry-mirrors", default)]
     registry_mirrors: Vec<String>,
+    #[serde(rename = "insecure-registries", default)]
+    insecure_registries: Vec<String>,
 }
 
 impl MirrorResolver for DockerDaemon {
@@ -23,13 +28,14 @@ impl MirrorResolver for DockerDaemon {
         Description::new(
             "layerwright/mirror-docker-daemon",
             env!("CARGO_PKG_VERSION"),
-            "mirror rules as the registry-mirrors of docker's daemon.json",
+            "mirror rules as the registry-mirrors and insecure-registries of docker's daemon.json",
         )
         .wants([Want::Env(FILE.to_owned()), Want::File(format!("${FILE}"))])
     }
 
     fn resolve(reference: &Reference, access: Access) -> Result<Option<Route>, Error> {
-        if access == Access::Push || reference.registry != "docker.io" {
+        let hub = reference.registry == "docker.io";
+        if hub && access == Access::Push {
             return Ok(None);
         }
         let Some(path) = env::get(FILE)?.filter(|path| !path.is_empty()) else { return Ok(None) };
@@ -39,6 +45,10 @@ impl MirrorResolver for DockerDaemon {
         })?;
         let config: Config = serde_json::from_slice(&content)
             .map_err(|error| Error::invalid(format!("{path}: line {}, column {}: {}", error.line(), error.column(), kind(&error))))?;
+        if !hub {
+            let insecure = config.insecure_registries.iter().any(|listed| names(listed, &reference.registry));
+            return Ok(insecure.then(|| unchecked(reference)));
+        }
         let roots = config.registry_mirrors.iter().map(|mirror| root(&path, mirror)).collect::<Result<Vec<_>, _>>()?;
         if roots.is_empty() {
             return Ok(None);
@@ -50,6 +60,42 @@ impl MirrorResolver for DockerDaemon {
 
 fn kind(error: &serde_json::Error) -> &'static str {
     if error.is_data() { "not what daemon.json holds there" } else { "not JSON" }
+}
+
+/// The registry itself, be its certificate what it may, and in plain where it speaks no TLS.
+fn unchecked(reference: &Reference) -> Route {
+    let mut endpoint = Endpoint::new(format!("http://{}/v2", reference.registry), reference.repository.clone());
+    endpoint.trust = Trust::RESOLVE | Trust::PULL | Trust::PUSH;
+    endpoint.tls = Some(Tls { roots: Vec::new(), client: None, skip_verification: true });
+    Route { endpoints: vec![endpoint], fallback: false }
+}
+
+/// Whether an entry of `insecure-registries`, a registry or a network in CIDR form, means a registry. Docker looks names up to compare them
+/// with networks; here a network means registries that are named by address.
+fn names(listed: &str, registry: &str) -> bool {
+    let listed = listed.trim().trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/');
+    if listed.eq_ignore_ascii_case(registry) {
+        return true;
+    }
+    let bare = match registry.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => registry.rsplit_once(':').map_or(registry, |(host, _)| host),
+    };
+    let Some((network, length)) = listed.split_once('/') else { return false };
+    let (Ok(network), Ok(length), Ok(address)) = (network.parse::<IpAddr>(), length.parse::<u32>(), bare.parse::<IpAddr>()) else {
+        return false;
+    };
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) if length <= 32 => {
+            begins(network.to_bits().into(), address.to_bits().into(), 32 - length)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) if length <= 128 => begins(network.to_bits(), address.to_bits(), 128 - length),
+        _ => false,
+    }
+}
+
+fn begins(network: u128, address: u128, free: u32) -> bool {
+    network.checked_shr(free) == address.checked_shr(free)
 }
 
 /// The root of a mirror's API. Docker takes no path, no query, no fragment and no user.
@@ -94,6 +140,22 @@ mod tests {
         assert!(route.endpoints.iter().all(|e| e.repository == "library/x" && e.trust == Trust::RESOLVE | Trust::PULL && !e.namespace));
         assert_eq!(DockerDaemon::resolve(&reference("quay.io"), Access::Pull), Ok(None));
         assert_eq!(DockerDaemon::resolve(&reference("docker.io"), Access::Push), Ok(None));
+    }
+
+    #[test]
+    fn insecure_registries_are_named_or_lie_in_a_network() {
+        let _host = host(r#"{"insecure-registries":["r.corp:5000","10.1.0.0/16","fd00::/8","http://old.corp/","0.0.0.0/33","x/y"]}"#);
+        for access in [Access::Pull, Access::Push] {
+            for good in ["r.corp:5000", "R.corp:5000", "10.1.255.9:5000", "10.1.0.1", "[fd12::1]:5000", "old.corp"] {
+                let route = DockerDaemon::resolve(&reference(good), access).unwrap().unwrap_or_else(|| panic!("{good}"));
+                let endpoint = &route.endpoints[0];
+                assert_eq!((endpoint.root.as_str(), route.fallback), (format!("http://{good}/v2").as_str(), false));
+                assert!(endpoint.tls.as_ref().is_some_and(|tls| tls.skip_verification) && endpoint.trust.contains(Trust::PUSH));
+            }
+            for other in ["r.corp", "r.corp:5001", "10.2.0.1:5000", "[fe80::1]", "11.1.0.1", "10.1.0.1.corp:5", "quay.io"] {
+                assert_eq!(DockerDaemon::resolve(&reference(other), access), Ok(None), "{other}");
+            }
+        }
     }
 
     #[test]
