@@ -103,6 +103,9 @@ pub struct LoginArguments {
     /// Certificate authority for the registry
     #[arg(long = "registry-certificate", value_name = "HOST[:PORT]=FILE")]
     pub registry_certificates: Vec<String>,
+    /// Private address that the registry may name as its token server
+    #[arg(long = "trusted-host", value_name = "HOST[:PORT]")]
+    pub trusted_hosts: Vec<String>,
 }
 
 /// The flags of a logout.
@@ -120,6 +123,12 @@ pub enum PluginCommand {
     Inspect {
         /// WebAssembly components; the standard ones where none is named
         files: Vec<PathBuf>,
+    },
+    /// Approve the plugins of a configuration as they are now: their bytes and what they want
+    Lock {
+        /// The configuration; the lock is written beside it
+        #[arg(default_value = "layerwright.toml")]
+        config: PathBuf,
     },
 }
 

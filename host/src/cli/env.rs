@@ -28,6 +28,8 @@ pub const LAYERWRIGHT_REGISTRIES_CONF_DIR: &str = "LAYERWRIGHT_REGISTRIES_CONF_D
 pub const LAYERWRIGHT_REGISTRY_HOSTS_DIR: &str = "LAYERWRIGHT_REGISTRY_HOSTS_DIR";
 /// As --docker-daemon-config.
 pub const LAYERWRIGHT_DOCKER_DAEMON_CONFIG: &str = "LAYERWRIGHT_DOCKER_DAEMON_CONFIG";
+/// As --config.
+pub const LAYERWRIGHT_CONFIG: &str = "LAYERWRIGHT_CONFIG";
 /// Where a file `images` is put that names what was pushed.
 pub const BUILDER_OUTPUT: &str = "BUILDER_OUTPUT";
 /// As the build argument of that name, where it is not given.

@@ -17,6 +17,7 @@ mod mirrors;
 mod output;
 mod place;
 mod plan;
+mod plugin_config;
 mod plugins;
 mod question;
 mod registry;
@@ -91,6 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Login(login) => finish(commands::login::login(&login)),
         Command::Logout(logout) => finish(commands::login::logout(&logout)),
         Command::Plugin(PluginCommand::Inspect { files }) => finish(commands::plugin::inspect(&files)),
+        Command::Plugin(PluginCommand::Lock { config }) => finish(commands::plugin::lock(&config)),
         Command::Completion { shell } => {
             let command = if executor { ExecutorArguments::command() } else { Arguments::command() };
             finish(commands::completion::run(command, shell))

@@ -3,9 +3,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::env;
 use super::registry::RegistryArguments;
 use super::settings::UsageError;
+use super::{env, plugin_config};
 use crate::plugin::{Grant, PluginOrigin, PluginSettings, PluginSource, registry_variables};
 
 /// The flags for plugins.
@@ -17,6 +17,9 @@ pub struct PluginArguments {
     /// Plugin to load: a WebAssembly component
     #[arg(long = "plugin", value_name = "FILE")]
     pub plugins: Vec<PathBuf>,
+    /// Plugins and their grants, as approved in the lock beside it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Authority for a plugin, for instance `acme/login:env=ACME_TOKEN`
     #[arg(long = "grant", value_name = "PLUGIN:GRANT")]
     pub grants: Vec<String>,
@@ -38,6 +41,9 @@ pub fn plugin_settings(
     let (providers, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|plugin| helper_name(&plugin.origin).is_some());
     // Whoever names a plugin means it: it is asked before those that know their registries by themselves.
     settings.plugins = docker_config;
+    if let Some(config) = args.config.clone().or_else(|| env::get(env::LAYERWRIGHT_CONFIG).map(PathBuf::from)) {
+        settings.plugins.extend(plugin_config::approved(&config, settings.cache_dir.as_deref())?);
+    }
     settings.plugins.extend(args.plugins.iter().map(PluginSource::file));
     settings.plugins.extend(chosen(args.credential_helpers.as_deref(), providers, warn));
     settings.plugins.extend(others);
@@ -127,6 +133,7 @@ fn is_called(origin: &PluginOrigin, name: &str) -> bool {
     match origin {
         PluginOrigin::Standard(standard) => standard == name,
         PluginOrigin::File(path) => path == Path::new(name) || path.file_stem().is_some_and(|stem| stem == name),
+        PluginOrigin::Registry { name: reference, .. } => reference == name,
     }
 }
 

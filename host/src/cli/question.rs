@@ -7,7 +7,7 @@ use super::args::BuildArguments;
 use super::commands::build::Stop;
 use super::inputs::inputs;
 use super::log::{LogArguments, Verbosity};
-use super::{contexts, log, place, plugins, registry, settings};
+use super::{contexts, log, place, plugin_config, plugins, registry, settings};
 use crate::build::error::BuildError;
 use crate::build::settings::BuildSettings;
 use crate::build::{Handlers, Inputs};
@@ -17,25 +17,31 @@ use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
 use crate::rootfs::store::Store;
 
-/// Puts together what a question needs, and asks it. Needs no privilege: nothing is mounted, run or unpacked.
+/// Puts together what a question needs, and asks it. What providers of credentials come by is added to `secrets`, and nothing that is said of
+/// the answer may hold it. Needs no privilege: nothing is mounted, run or unpacked.
 ///
 /// # Errors
 /// A flag that makes no sense, or an input that cannot be had.
-pub fn ask<T, F: Future<Output = T>>(args: &BuildArguments, question: impl FnOnce(Arc<BuildSettings>, Inputs) -> F) -> Result<T, Stop> {
+pub fn ask<T, F: Future<Output = T>>(
+    args: &BuildArguments,
+    secrets: &Arc<Secrets>,
+    question: impl FnOnce(Arc<BuildSettings>, Inputs) -> F,
+) -> Result<T, Stop> {
     let build = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
     let mut fetching = settings::fetch_settings(args, &build.run)?;
     let mut registry = registry::registry_settings(&args.registry)?;
     // Standard output belongs to the answer, and steps there are none.
     let quiet = if args.log.verbosity > Verbosity::Debug { args.log.verbosity.max(Verbosity::Warn) } else { args.log.verbosity };
-    let secrets = Arc::new(Secrets::default());
     let reporter: Arc<dyn Reporter> =
-        Arc::new(Redacting::new(Arc::new(log::reporter(&LogArguments { verbosity: quiet, ..args.log })), Arc::clone(&secrets)));
+        Arc::new(Redacting::new(Arc::new(log::reporter(&LogArguments { verbosity: quiet, ..args.log })), Arc::clone(secrets)));
     let mut plugin_settings =
         plugins::plugin_settings(&args.plugin, &args.registry, &mut |warning| reporter.log(Level::Warning, &warning))?;
-    plugin_settings.secrets = secrets;
+    plugin_settings.secrets = Arc::clone(secrets);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
+    let brought = runtime.block_on(plugin_config::bring(&plugin_settings, &registry, &reporter));
+    brought.map_err(|e| BuildError::other(format!("failed to fetch plugins: {e:#}")))?;
     let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
     let handlers = Arc::new(Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?);
     let store = Store::open(place::store_path(&args.place)?).map_err(|e| BuildError::because("failed to open the store", e))?;

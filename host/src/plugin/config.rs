@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::builtin;
 use super::grant::Grant;
 use super::limits::Limits;
+use super::lock::Locked;
 use crate::progress::Secrets;
 
 /// All that plugins get to know of the world.
@@ -40,6 +41,8 @@ pub struct PluginSource {
     pub grants: Vec<Grant>,
     /// Variables that this plugin sees with these values instead of the environment's, where it is granted them.
     pub environment: BTreeMap<String, String>,
+    /// What the operator approved of it, where that is to be checked.
+    pub approved: Option<Locked>,
 }
 
 /// Where a plugin comes from.
@@ -49,6 +52,13 @@ pub enum PluginOrigin {
     Standard(String),
     /// A file: a component, or a core module built with the plugin bindings.
     File(PathBuf),
+    /// The same from a registry, which is in a file by now.
+    Registry {
+        /// As an image is named.
+        name: String,
+        /// Where it is kept.
+        file: PathBuf,
+    },
 }
 
 impl PluginSettings {
@@ -61,12 +71,17 @@ impl PluginSettings {
 impl PluginSource {
     /// A plugin that comes with the program, with its usual grants.
     pub fn standard(name: &str) -> Self {
-        Self { origin: PluginOrigin::Standard(name.to_owned()), grants: builtin::usual_grants(name), environment: BTreeMap::new() }
+        Self { grants: builtin::usual_grants(name), ..Self::from_elsewhere(PluginOrigin::Standard(name.to_owned())) }
     }
 
     /// A plugin from a file, which is allowed nothing.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { origin: PluginOrigin::File(path.into()), grants: Vec::new(), environment: BTreeMap::new() }
+        Self::from_elsewhere(PluginOrigin::File(path.into()))
+    }
+
+    /// A plugin that is allowed nothing.
+    pub fn from_elsewhere(origin: PluginOrigin) -> Self {
+        Self { origin, grants: Vec::new(), environment: BTreeMap::new(), approved: None }
     }
 }
 
@@ -75,6 +90,7 @@ impl fmt::Display for PluginOrigin {
         match self {
             Self::Standard(name) => f.write_str(name),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Registry { name, .. } => f.write_str(name),
         }
     }
 }

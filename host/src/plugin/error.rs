@@ -45,6 +45,14 @@ pub enum PluginError {
         /// What is wrong.
         reason: String,
     },
+    /// It is not what the operator approved.
+    #[error("plugin {plugin} is not used: {reason}")]
+    NotApproved {
+        /// Where it came from.
+        plugin: String,
+        /// What is different.
+        reason: String,
+    },
     /// Two plugins claim one keyword.
     #[error("both {first} and {second} handle {keyword}; leave one of them out")]
     KeywordTwice {

@@ -180,6 +180,13 @@ impl Plugin {
         }
         let Description { name, version, summary, wants } = description;
         let wanted: Vec<String> = wants.iter().take(1000).map(|want| one_line(&written(want), 512)).collect();
+        if let Some(approved) = &source.approved
+            && wanted.iter().collect::<std::collections::BTreeSet<_>>() != approved.wants.iter().collect()
+        {
+            let [now, then] = [wanted.join(", "), approved.wants.iter().cloned().collect::<Vec<_>>().join(", ")];
+            let reason = format!("it wants [{now}], and [{then}] is what was approved");
+            return Err(PluginError::NotApproved { plugin: loaded.origin.clone(), reason });
+        }
         let unwanted = source.grants.iter().filter(|grant| !matches!(grant, Grant::SkipVerification(_)));
         for grant in unwanted.filter(|grant| !wanted.contains(&grant.to_string())) {
             ambient.reporter.log(Level::Debug, &format!("plugin {name} is granted `{grant}` and does not say that it wants it"));

@@ -10,7 +10,7 @@ use wasmtime::component::Component;
 
 use super::builtin;
 use super::compile_cache::{CompileCache, Found};
-use super::config::PluginOrigin;
+use super::config::{PluginOrigin, PluginSource};
 use super::error::PluginError;
 use super::precompiled::Trusted;
 use super::shape::{self, Shape};
@@ -28,16 +28,26 @@ pub(super) struct Loaded {
 
 /// Loads one plugin.
 pub(super) fn load(
-    origin: &PluginOrigin,
+    source: &PluginSource,
     engine: &Engine,
     cache: Option<&CompileCache>,
     largest: u64,
     reporter: &dyn Reporter,
 ) -> Result<Loaded, PluginError> {
-    match origin {
-        PluginOrigin::Standard(name) => standard(name, engine),
-        PluginOrigin::File(path) => from_bytes(&read(path, largest)?, origin.to_string(), engine, cache, reporter),
+    let path = match &source.origin {
+        PluginOrigin::Standard(name) => return standard(name, engine),
+        PluginOrigin::File(path) | PluginOrigin::Registry { file: path, .. } => path,
+    };
+    let bytes = read(path, largest)?;
+    // Before anything of it is looked at.
+    if let Some(approved) = &source.approved {
+        let digest = hex::encode(Sha256::digest(&bytes));
+        if digest != approved.digest {
+            let reason = format!("its digest is sha256:{digest}, and sha256:{} is what was approved", approved.digest);
+            return Err(PluginError::NotApproved { plugin: source.origin.to_string(), reason });
+        }
     }
+    from_bytes(&bytes, source.origin.to_string(), engine, cache, reporter)
 }
 
 fn standard(name: &str, engine: &Engine) -> Result<Loaded, PluginError> {

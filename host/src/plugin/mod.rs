@@ -18,6 +18,7 @@ mod instruction;
 mod lazy;
 mod limits;
 mod load;
+mod lock;
 mod mirror;
 mod precompiled;
 mod shape;
@@ -35,6 +36,7 @@ pub use error::PluginError;
 pub use grant::{FileGrant, Grant, GrantError, HostGrant, HostVariable};
 pub use instance::PluginInfo;
 pub use limits::{Exceeded, Limits};
+pub use lock::{LockError, Locked, PluginConfig, PluginLock};
 pub use shape::{Import, ShapeError, World};
 
 use auth::AuthPlugin;
@@ -86,7 +88,7 @@ impl PluginSet {
             reporter: Arc::clone(&reporter),
             secrets: Arc::clone(&settings.secrets),
         });
-        let from_files = settings.plugins.iter().filter(|source| matches!(source.origin, PluginOrigin::File(_))).count();
+        let from_files = settings.plugins.iter().filter(|source| !matches!(source.origin, PluginOrigin::Standard(_))).count();
         let cache = settings.cache_dir.as_deref().filter(|_| from_files > 0).and_then(|folder| {
             CompileCache::open(folder, runtime.engine())
                 .inspect_err(|error| reporter.log(Level::Warning, &format!("compiled plugins are not kept: {error}")))
@@ -191,7 +193,7 @@ impl Ready {
         ambient: &Arc<Ambient>,
     ) -> Result<Self, PluginError> {
         let limits = &settings.limits;
-        let loaded = load::load(&source.origin, runtime.engine(), cache, limits.file, &*ambient.reporter)?;
+        let loaded = load::load(source, runtime.engine(), cache, limits.file, &*ambient.reporter)?;
         let unusable = |error: wasmtime::Error| PluginError::Unusable { plugin: loaded.origin.clone(), reason: format!("{error:#}") };
         // While it says what it is, every interface is there and refuses; afterwards those alone of which something is granted. What comes
         // with the program goes on without what is missing.

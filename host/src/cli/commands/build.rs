@@ -7,7 +7,7 @@ use crate::build::{Backend, Deps, Handlers, build, materialize};
 use crate::cli::args::BuildArguments;
 use crate::cli::inputs::inputs;
 use crate::cli::log::LogArguments;
-use crate::cli::{compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugins, registry, settings};
+use crate::cli::{compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugin_config, plugins, registry, settings};
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
 use crate::plugin::PluginSet;
@@ -91,6 +91,8 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
     let _inside = runtime.enter();
+    let brought = runtime.block_on(plugin_config::bring(&plugin_settings, &registry, &reporter));
+    brought.map_err(|e| BuildError::other(format!("failed to fetch plugins: {e:#}")))?;
     let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
     let handlers = Arc::new(Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?);
     let store = place.store;

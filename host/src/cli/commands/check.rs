@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -11,21 +12,23 @@ use crate::cli::question::ask;
 use crate::cli::{diagnostic, finish};
 use crate::dockerfile::Source;
 use crate::dockerfile::lint::Finding;
+use crate::progress::Secrets;
 
 /// Says what is wrong and what is odd about a Dockerfile.
 ///
 /// The exit code is 1 where something is wrong, or where the Dockerfile says that nothing may be odd and something is.
 pub fn run(args: &BuildArguments) -> ExitCode {
-    let answer = ask(args, async |settings, inputs| {
+    let secrets = Arc::new(Secrets::default());
+    let answer = ask(args, &secrets, async |settings, inputs| {
         let source = (*inputs.dockerfile).clone();
         (check(settings, inputs).await, source)
     });
     let (report, source) = match answer {
         Ok(answer) => answer,
-        Err(stop) => return stop.finish(&args.log),
+        Err(stop) => return stop.finish_with(&secrets, &args.log, false),
     };
     let written = match args.format {
-        Format::Json => print(&Answer::new(&report, &source)),
+        Format::Json => print(&Answer::new(&report, &source, &secrets)),
         Format::Text => {
             use std::io::Write as _;
             let said = text(&report, &source);
@@ -33,7 +36,7 @@ pub fn run(args: &BuildArguments) -> ExitCode {
         }
     };
     for error in report.errors.iter().filter(|_| args.format == Format::Text) {
-        eprint!("\n{}", diagnostic::render(error));
+        eprint!("\n{}", secrets.redact(&diagnostic::render(error)));
     }
     if written.is_err() || !report.errors.is_empty() || report.violation.is_some() {
         return written.map_or_else(|error| finish(Err(error)), |()| ExitCode::FAILURE);
@@ -88,7 +91,7 @@ struct Failed {
 }
 
 impl<'a> Answer<'a> {
-    fn new(report: &'a Report, source: &Source) -> Self {
+    fn new(report: &'a Report, source: &Source, secrets: &Secrets) -> Self {
         let warning = |finding: &'a Finding| Warning {
             rule_name: &finding.rule.name,
             description: &finding.rule.description,
@@ -96,7 +99,11 @@ impl<'a> Answer<'a> {
             detail: &finding.message,
             location: Location::from(&finding.span),
         };
-        let error = report.errors.first().map(Failed::from);
+        let failed = |error| {
+            let failed = Failed::from(error);
+            Failed { message: secrets.redact(&failed.message), ..failed }
+        };
+        let error = report.errors.first().map(failed);
         let violation = || report.violation.clone().map(|message| Failed { message, location: None });
         Self {
             warnings: report.findings.iter().map(warning).collect(),

@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -11,10 +12,12 @@ use crate::cli::args::{BuildArguments, Format};
 use crate::cli::finish;
 use crate::cli::question::ask;
 use crate::dockerfile::Source;
+use crate::progress::Secrets;
 
 /// Lists what can be given to a build of the target.
 pub fn run(args: &BuildArguments) -> ExitCode {
-    let answer = ask(args, async |settings, inputs| {
+    let secrets = Arc::new(Secrets::default());
+    let answer = ask(args, &secrets, async |settings, inputs| {
         let source = (*inputs.dockerfile).clone();
         (outline(settings, inputs).await, source)
     });
@@ -26,8 +29,8 @@ pub fn run(args: &BuildArguments) -> ExitCode {
                 std::io::stdout().write_all(text(&outline).as_bytes()).map_err(anyhow::Error::from)
             }
         }),
-        Ok((Err(errors), _)) => Stop::from(BuildError::from(errors)).finish(&args.log),
-        Err(stop) => stop.finish(&args.log),
+        Ok((Err(errors), _)) => Stop::from(BuildError::from(errors)).finish_with(&secrets, &args.log, false),
+        Err(stop) => stop.finish_with(&secrets, &args.log, false),
     }
 }
 

@@ -1,12 +1,22 @@
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::cli::plugins;
+use crate::cli::{plugin_config, plugins};
 use crate::plugin::{PluginSet, PluginSource};
-use crate::progress::Silent;
+use crate::progress::{Reporter, Silent};
+
+/// Approves the plugins of a configuration as they are, and shows what that means.
+pub fn lock(config: &Path) -> Result<()> {
+    let settings = plugins::surroundings();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("failed to start")?;
+    let reporter: Arc<dyn Reporter> = Arc::new(Silent);
+    let (path, lock) = runtime.block_on(plugin_config::lock(config, &settings, &reporter))?;
+    let mut out = std::io::stdout().lock();
+    write!(out, "{lock}").and_then(|()| writeln!(out, "\nwritten to {}", path.display())).context("failed to write to standard output")
+}
 
 /// Shows what plugins are, claim and want; the standard ones where no file is named.
 pub fn inspect(files: &[PathBuf]) -> Result<()> {

@@ -1,4 +1,5 @@
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -8,10 +9,12 @@ use crate::cli::answer::{Location, encoded, print, table};
 use crate::cli::args::{BuildArguments, Format};
 use crate::cli::finish;
 use crate::cli::question::ask;
+use crate::progress::Secrets;
 
 /// Lists the stages that can be built.
 pub fn run(args: &BuildArguments) -> ExitCode {
-    let answer = ask(args, async |_, inputs| (targets(&inputs), (*inputs.dockerfile).clone()));
+    let secrets = Arc::new(Secrets::default());
+    let answer = ask(args, &secrets, async |_, inputs| (targets(&inputs), (*inputs.dockerfile).clone()));
     match answer {
         Ok((Ok(list), source)) => finish(match args.format {
             Format::Json => print(&Answer { targets: list.iter().map(Entry::from).collect(), sources: [encoded(&source)] }),
@@ -20,8 +23,8 @@ pub fn run(args: &BuildArguments) -> ExitCode {
                 std::io::stdout().write_all(text(&list).as_bytes()).map_err(anyhow::Error::from)
             }
         }),
-        Ok((Err(error), _)) => Stop::from(error).finish(&args.log),
-        Err(stop) => stop.finish(&args.log),
+        Ok((Err(error), _)) => Stop::from(error).finish_with(&secrets, &args.log, false),
+        Err(stop) => stop.finish_with(&secrets, &args.log, false),
     }
 }
 
