@@ -40,8 +40,10 @@ fn registry(authorization: String) -> Web {
     })
 }
 
-/// A build from an image of a registry that the proxy plays.
+/// A build from an image of a registry that the proxy plays. What the clouds of the tests give out is in none of its output.
 fn build<'a>(env: &'a TestEnv, proxy: &Web, host: &str) -> Build<'a> {
+    [ECR_PASSWORD, TOKEN, "entra-t0ken-of-an-hour", "session-secret", "session-token", "s3cret-of-gcloud"]
+        .map(|secret| env.conceal(secret));
     env.build(&format!("FROM {host}/team/app:1\nENV A=1\n"))
         .variable("http_proxy", proxy.url("/"))
         .arg("--custom-platform=linux/amd64")
@@ -204,7 +206,7 @@ fn azure_signs_in_and_then_asks_the_registry_itself() {
     assert!(authorizations(&proxy).is_empty());
 }
 
-/// Names that only look like a provider's (adversarial row 43): no provider is moved, and nobody is asked for anything.
+/// Row 43 of the adversarial list, names that only look like a provider's: no provider is moved, and nobody is asked for anything.
 #[test]
 fn hostile_names_get_nothing() {
     let env = TestEnv::new();
@@ -240,7 +242,7 @@ fn hostile_names_get_nothing() {
     assert!(!proxy.seen().is_empty());
 }
 
-/// A registry that challenges in another's name gets no credential of the other's (adversarial row 35).
+/// Row 35 of the adversarial list: a registry that challenges in another's name gets no credential of the other's.
 #[test]
 fn one_registrys_credential_is_not_anothers() {
     let env = TestEnv::new();
@@ -309,7 +311,7 @@ fn a_job_of_gitlab_and_variables_push_with_a_password() {
     }
 }
 
-/// A registry may tell what it was shown; nobody reads it here (adversarial row 41).
+/// Row 41 of the adversarial list: a registry may tell what it was shown; nobody reads it here.
 #[test]
 fn what_providers_answer_is_in_no_output() {
     let env = TestEnv::new();
@@ -323,6 +325,15 @@ fn what_providers_answer_is_in_no_output() {
         assert!(error.contains("refused the credential"), "{error}");
         for secret in ["correct-horse-battery", &STANDARD.encode("robot:correct-horse-battery")] {
             assert!(!error.contains(secret), "{error}");
+        }
+    }
+    // Commands that only ask pull as well.
+    for command in ["check", "outline", "targets"] {
+        for format in ["text", "json"] {
+            let said = ready(&["--format", format]).subcommand(command).finish();
+            for secret in ["correct-horse-battery", &STANDARD.encode("robot:correct-horse-battery")] {
+                assert!(!said.stdout.contains(secret) && !said.stderr.contains(secret), "{command}: {}{}", said.stdout, said.stderr);
+            }
         }
     }
     assert!(authorizations(&proxy).contains(&basic("robot", "correct-horse-battery")));

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod adversarial;
 mod architecture;
 mod auth;
 mod buckets;
@@ -44,9 +45,13 @@ mod mirrors;
 mod parser_conformance;
 mod plugin_example;
 mod plugin_faults;
+mod plugin_lock;
 mod push;
 mod registry_faults;
+mod registry_front;
+mod registry_proxies;
 mod registry_requests;
+mod registry_tokens;
 mod sandbox;
 mod scenarios;
 mod scenarios_add;

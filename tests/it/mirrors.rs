@@ -1,5 +1,6 @@
 //! Where images are pulled from: the standard resolvers, each from its own kind of file.
 
+use crate::support::daemon::Daemon;
 use crate::support::proxy::Proxy;
 use crate::support::{Image, Registry, TestEnv, digest_of, write};
 
@@ -66,6 +67,7 @@ fn registries_conf_rewrites_blocks_and_renames() {
     assert!(error.contains("--registries-conf"), "{error}");
 }
 
+/// Row 42 of the adversarial list.
 #[test]
 fn hosts_toml_tells_hosts_trust_headers_and_certificates() {
     let env = TestEnv::new();
@@ -101,9 +103,54 @@ fn hosts_toml_tells_hosts_trust_headers_and_certificates() {
 }
 
 #[test]
+fn docker_daemons_insecure_registries_need_the_operators_leave() {
+    let env = TestEnv::new();
+    let (tls, config) = (Registry::tls(), env.path("daemon.json"));
+    write(&config, format!("{{\"insecure-registries\":[\"{}\"]}}", tls.address));
+    let args = ["--docker-daemon-config", config.to_str().expect("UTF-8")];
+    let error = fails(&env, &tls.reference("base/busybox:latest"), &args);
+    let grant = format!("mirror-docker-daemon:skip-verification={}", tls.address);
+    assert!(error.contains(&format!("--grant {grant}")), "{error}");
+    let args = [&args[..], &["--grant", &grant]].concat();
+    pulls(&env, &tls.reference("base/busybox:latest"), &args);
+    let destination = tls.fresh();
+    env.build("FROM scratch\nENV A=1\n").secure().args(&args).push_to(&destination).succeed();
+    assert!(tls.manifest(&destination).is_some(), "docker pushes there as well");
+}
+
+#[test]
 fn docker_daemon_mirrors_are_for_docker_hub() {
     let env = TestEnv::new();
     let config = env.path("daemon.json");
     write(&config, format!("{{\"registry-mirrors\":[\"http://127.0.0.1:1\",\"http://{}/\"]}}", Registry::open().address));
     pulls(&env, "base/busybox", &["--docker-daemon-config", config.to_str().expect("UTF-8")]);
+}
+
+/// docker-registry as a cache of another: it fetches what it is asked for, keeps it, and takes no pushes.
+#[test]
+fn a_pull_through_cache_serves_builds_and_refuses_pushes() {
+    let env = TestEnv::new();
+    env.file("file", "content");
+    let upstream = Proxy::counting(&Registry::open().address);
+    let storage = env.path("cache-storage");
+    let storage = storage.to_str().expect("UTF-8");
+    let cache = Daemon::registry_at(&env, "127.0.0.1", storage, &format!("proxy: {{remoteurl: 'http://{}'}}", upstream.address));
+    let mapped = format!("upstream.test={}", cache.address);
+    let destination = Registry::open().fresh();
+    let build = || {
+        let build =
+            env.build("FROM upstream.test/base/busybox:latest\nCOPY file /file\n").secure().store(env.path(crate::support::unique()));
+        build.args(["--registry-map", &mapped]).push_to(&destination)
+    };
+    let image = build().succeed();
+    let pushed = Registry::open().raw_manifest(&destination).expect("it was pushed");
+    assert_eq!(digest_of(pushed.as_bytes()), image.digest);
+    assert!(upstream.take().iter().any(|passed| passed.method == "GET" && passed.target.contains("/blobs/")), "fetched from upstream");
+    build().succeed();
+    let again = upstream.take();
+    assert!(again.iter().all(|passed| passed.method != "GET" || !passed.target.contains("/blobs/")), "kept in the cache: {again:?}");
+
+    let to = format!("{}/test/{}:latest", cache.address, crate::support::unique());
+    let error = env.build("FROM scratch\nENV A=1\n").secure().push_to(&to).fail(1);
+    assert!(error.contains("cannot push to") && error.contains(to.trim_end_matches(":latest")) && error.contains("405"), "{error}");
 }

@@ -39,7 +39,7 @@ fn workspace() -> &'static Path {
 }
 
 /// The guest of a name, built once for all tests.
-fn guest(name: &str) -> PathBuf {
+pub(crate) fn guest(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
         // Where the build script builds the standard plugins: the standard library is there already.
@@ -84,8 +84,9 @@ impl Inspect for Answering {
     }
 }
 
+/// Time is short for those alone that are to run out of it: a busy machine is no fault of the others.
 fn limits() -> Limits {
-    Limits { time: Duration::from_millis(300), memory: 64 << 20, ..Limits::default() }
+    Limits { time: Duration::from_secs(20), memory: 64 << 20, ..Limits::default() }
 }
 
 fn settings(sources: impl IntoIterator<Item = PluginSource>) -> PluginSettings {
@@ -100,7 +101,11 @@ fn refusal(settings: &PluginSettings) -> String {
 }
 
 fn lower_with(name: &str, text: &str, heard: &Arc<Heard>, look: &mut dyn Inspect) -> Result<Vec<Operation>, HandlerError> {
-    let set = PluginSet::load(&settings([PluginSource::file(guest(name))]), heard.clone()).unwrap_or_else(|error| panic!("{error}"));
+    let mut settings = settings([PluginSource::file(guest(name))]);
+    if matches!(text, "SPINS" | "PESTERS") {
+        settings.limits.time = Duration::from_millis(300);
+    }
+    let set = PluginSet::load(&settings, heard.clone()).unwrap_or_else(|error| panic!("{error}"));
     let call = HandlerInput {
         name: text.split(' ').next().unwrap_or_default().to_owned(),
         flags: Vec::new(),
@@ -146,6 +151,7 @@ fn wait<R>(work: impl Future<Output = R>) -> R {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
+/// Row 70 of the adversarial list.
 #[test]
 fn traps() {
     let message = failure("traps", "TRAPS now");
@@ -153,24 +159,28 @@ fn traps() {
     assert!(!message.contains('\u{1b}'), "{message:?}");
 }
 
+/// Row 62 of the adversarial list.
 #[test]
 fn spins() {
     let message = failure("spins", "SPINS");
     assert!(message.contains("computed for more than 0.3 s"), "{message}");
 }
 
+/// Row 62 of the adversarial list.
 #[test]
 fn recurses() {
     let message = failure("recurses", "RECURSES");
     assert!(message.contains("itself without end"), "{message}");
 }
 
+/// Row 62 of the adversarial list.
 #[test]
 fn grows() {
     let message = failure("grows", "GROWS");
     assert!(message.contains("more than 64 MiB of memory"), "{message}");
 }
 
+/// Row 62 of the adversarial list.
 #[test]
 fn pesters() {
     let message = failure("pesters", "PESTERS");
@@ -184,6 +194,7 @@ fn pesters() {
     assert_eq!(known, Ok(vec![Operation::Remove("/true".to_owned())]));
 }
 
+/// Row 70 of the adversarial list.
 #[test]
 fn floods() {
     let message = failure("floods", "FLOODS");
@@ -216,24 +227,28 @@ fn lies() {
     assert!(twice.contains("test/traps is named twice"), "{twice}");
 }
 
+/// Row 71 of the adversarial list.
 #[test]
 fn wrong_world() {
     let message = refusal(&settings([PluginSource::file(guest("wrong_world"))]));
     assert!(message.contains("it exports run; a plugin exports `instruction`, `auth` or `mirror`"), "{message}");
 }
 
+/// Row 71 of the adversarial list.
 #[test]
 fn foreign() {
     let message = refusal(&settings([PluginSource::file(guest("foreign"))]));
     assert!(message.contains("imports `acme:other/machine`, which the host does not offer"), "{message}");
 }
 
+/// Row 71 of the adversarial list.
 #[test]
 fn future() {
     let message = refusal(&settings([PluginSource::file(guest("future"))]));
     assert!(message.contains("needs `layerwright:plugin/mirror@0.2.0`; this host offers layerwright:plugin/*@0.1.x"), "{message}");
 }
 
+/// Rows 67 and 68 of the adversarial list.
 #[test]
 fn escapes() {
     let folder = Scratch::new("escapes");
@@ -251,7 +266,6 @@ fn escapes() {
     source.environment = BTreeMap::from([("GRANTED".to_owned(), "given".to_owned())]);
     let mut settings = settings([source]);
     settings.environment = ["GRANTED", "SECRET"].map(|name| (name.to_owned(), "canary".to_owned())).into();
-    settings.limits.time = Duration::from_secs(5);
     let set = PluginSet::load(&settings, Arc::new(Heard::default())).unwrap();
     assert_eq!(set.infos()[0].summary, "asked early and was refused");
 
@@ -287,7 +301,6 @@ fn escapes() {
 #[test]
 fn an_interface_of_which_nothing_is_granted_is_not_there() {
     let mut settings = settings([PluginSource { grants: vec!["env=OTHER".parse().unwrap()], ..PluginSource::file(guest("escapes")) }]);
-    settings.limits.time = Duration::from_secs(5);
     let set = PluginSet::load(&settings, Arc::new(Heard::default())).unwrap();
     assert_eq!(set.infos()[0].summary, "asked early and was refused");
     let asked = |what: &str| wait(ask(&set, what)).unwrap_err().message;
@@ -304,6 +317,7 @@ fn an_interface_of_which_nothing_is_granted_is_not_there() {
     assert!(asked("env/SECRET").contains("Denied"), "one is granted: the others are refused one by one");
 }
 
+/// Row 67 of the adversarial list.
 #[test]
 fn requests_go_to_the_granted_host_and_no_further() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -322,7 +336,6 @@ fn requests_go_to_the_granted_host_and_no_further() {
     let mut source = PluginSource::file(guest("escapes"));
     source.grants = vec![format!("host=http://127.0.0.1:{port}").parse().unwrap(), "host=https://localhost".parse().unwrap()];
     let mut settings = settings([source]);
-    settings.limits.time = Duration::from_secs(5);
     let set = PluginSet::load(&settings, Arc::new(Heard::default())).unwrap();
     let asked = |what: String| wait(ask(&set, &what)).unwrap_err().message;
     assert_eq!(asked(format!("http/http:!!127.0.0.1:{port}!")), "got 302");
@@ -333,6 +346,7 @@ fn requests_go_to_the_granted_host_and_no_further() {
     answers.join().unwrap();
 }
 
+/// Rows 69 and 70 of the adversarial list.
 #[test]
 fn oversteps() {
     let heard = Arc::new(Heard::default());
@@ -345,6 +359,7 @@ fn oversteps() {
     assert_eq!(heard.messages(), ["the password is ***", "the password is ***"]);
 }
 
+/// Row 72 of the adversarial list.
 #[test]
 fn the_compile_cache_believes_nothing() {
     let folder = Scratch::new("cache");
@@ -377,6 +392,7 @@ fn the_compile_cache_believes_nothing() {
     assert!(heard.messages().last().is_some_and(|message| message.contains("others may enter it")), "{:?}", heard.messages());
 }
 
+/// Row 71 of the adversarial list.
 #[test]
 fn files_that_are_no_plugins() {
     let folder = Scratch::new("files");

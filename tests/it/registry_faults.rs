@@ -12,7 +12,7 @@ use crate::support::{Registry, TestEnv, digest_of};
 /// Builds without being asked for more.
 const SEEDS: u64 = 24;
 /// Builds at a time.
-const PARALLEL: usize = 4;
+const PARALLEL: usize = 16;
 /// No build takes longer, whatever happens to it.
 const DEADLINE: Duration = Duration::from_secs(180);
 

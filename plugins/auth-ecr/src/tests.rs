@@ -274,7 +274,7 @@ fn a_profile_may_take_on_its_role_by_the_right_of_the_place() {
             ("POST https://sts.us-east-1.amazonaws.com/", 200, STS_ANSWER),
             ("POST https://api.ecr.us-east-1.amazonaws.com/", 200, AUTHORIZATION),
         ]);
-        let host = host.env("AWS_PROFILE", "ci").env("AWS_CONFIG_FILE", "/c").file("/c", &config);
+        let host = host.env("AWS_PROFILE", "ci").env("AWS_CONFIG_FILE", "/c").file("/c", config.as_str());
         let host = if source == "EcsContainer" { host.env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/creds") } else { host };
         let host = host.install();
         assert_eq!(ask(REGISTRY), Ok(expected(REGISTRY)), "{source}");

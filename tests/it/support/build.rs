@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Image, Registry, TestEnv, output, program, unique, write};
+use super::{Image, Registry, TestEnv, output, program, secrets, unique, write};
 
 /// A build that is being prepared.
 pub struct Build<'a> {
@@ -177,8 +177,10 @@ impl<'a> Build<'a> {
         self
     }
 
-    /// Runs it to its end.
+    /// Runs it to its end. Nothing that it says or writes shows a secret that it was given.
     pub fn finish(self) -> Finished {
+        let secrets = secrets::given(self.env, &self.variables);
+        secrets::remember(&secrets);
         let usage = self.env.path(format!("usage.{}", unique()));
         let mut command = Command::new("time");
         command.args(["--quiet", "--format=%M", "--output"]).arg(&usage).args(&self.before).arg(&self.program).args(self.subcommand);
@@ -201,10 +203,16 @@ impl<'a> Build<'a> {
         };
         let took = start.elapsed();
         let peak = fs::read_to_string(&usage).expect("`time` says what it measured");
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+        secrets::search_text(&secrets, "standard output", &stdout);
+        secrets::search_text(&secrets, "standard error", &stderr);
+        for written in [&self.layout, &self.store].into_iter().chain(&named_files(self.env, &self.arguments)) {
+            secrets::search_files(&secrets, written);
+        }
         Finished {
             code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stdout,
+            stderr,
             took,
             peak_kib: peak.trim().parse().unwrap_or_else(|_| panic!("`time` says {peak:?}")),
             layout: self.layout,
@@ -225,6 +233,15 @@ impl<'a> Build<'a> {
         assert!(!finished.layout.join("index.json").exists(), "a failed build wrote an image");
         finished.stderr
     }
+}
+
+/// The places in the test's folder that arguments name, as `--flag PATH` or `--flag=PATH`, where a run may have written.
+fn named_files(env: &TestEnv, arguments: &[OsString]) -> Vec<PathBuf> {
+    let folder = env.path("");
+    let inputs = ["context", "home"].map(|name| env.path(name));
+    let texts = arguments.iter().filter_map(|argument| argument.to_str());
+    let paths = texts.map(|text| PathBuf::from(text.rsplit('=').next().unwrap_or(text)));
+    paths.filter(|path| path.starts_with(&folder) && inputs.iter().all(|input| !path.starts_with(input))).collect()
 }
 
 impl Finished {

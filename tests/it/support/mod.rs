@@ -5,6 +5,7 @@ pub mod build;
 pub mod cargo;
 pub mod conformance;
 pub mod container;
+pub mod daemon;
 pub mod git;
 pub mod image;
 pub mod keywords;
@@ -12,13 +13,16 @@ pub mod plan;
 pub mod proxy;
 pub mod registry;
 pub mod rust;
+pub mod secrets;
+pub mod token;
+pub mod tunnel;
 pub mod web;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tempfile::TempDir;
 
@@ -48,6 +52,7 @@ enum Turn {
 /// A place of its own for one test: home, store, context, and whatever it makes. One per test: a second one would wait for the first.
 pub struct TestEnv {
     folder: TempDir,
+    secrets: Mutex<Vec<String>>,
     _turn: Turn,
 }
 
@@ -66,7 +71,7 @@ impl TestEnv {
         let folder = tempfile::Builder::new().prefix("layerwright-it-").tempdir().expect("a temporary folder");
         // Other users build in it too.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the folder is ours");
-        let env = Self { folder, _turn: turn };
+        let env = Self { folder, secrets: Mutex::default(), _turn: turn };
         for name in ["home", "context"] {
             fs::create_dir(env.path(name)).expect("the folder is empty");
         }
@@ -76,6 +81,16 @@ impl TestEnv {
     /// A path in the test's folder.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Takes note of what no run may show, such as the password that a server of the test gives out. What is given in variables and
+    /// in docker's configuration needs no mention.
+    pub fn conceal(&self, secret: &str) {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes a file of the build context, with the folders above it.

@@ -89,13 +89,15 @@ impl Registry {
     }
 
     /// Puts a blob into a repository.
-    pub fn put_blob(&self, repository: &str, content: &str) -> String {
-        let digest = digest_of(content.as_bytes());
+    pub fn put_blob(&self, repository: &str, content: impl AsRef<[u8]>) -> String {
+        let digest = digest_of(content.as_ref());
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), content).expect("the file can be written");
         let start = run(self.curl().args(["-X", "POST", "-D", "-", "-o", "/dev/null"]).arg(self.url(repository, "blobs/uploads/")));
         let location = start.lines().find_map(|line| line.strip_prefix("Location: ")).expect("an upload has a location").trim();
         run(self
             .curl()
-            .args(["-X", "PUT", "-H", "Content-Type: application/octet-stream", "--data-binary", content])
+            .args(["-X", "PUT", "-H", "Content-Type: application/octet-stream", "--data-binary", &format!("@{}", file.path().display())])
             .arg(format!("{location}&digest={digest}")));
         digest
     }
