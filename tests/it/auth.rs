@@ -42,8 +42,9 @@ fn registry(authorization: String) -> Web {
 
 /// A build from an image of a registry that the proxy plays. What the clouds of the tests give out is in none of its output.
 fn build<'a>(env: &'a TestEnv, proxy: &Web, host: &str) -> Build<'a> {
-    [ECR_PASSWORD, TOKEN, "entra-t0ken-of-an-hour", "session-secret", "session-token", "s3cret-of-gcloud"]
-        .map(|secret| env.conceal(secret));
+    for secret in [ECR_PASSWORD, TOKEN, "entra-t0ken-of-an-hour", "session-secret", "session-token", "s3cret-of-gcloud"] {
+        env.conceal(secret);
+    }
     env.build(&format!("FROM {host}/team/app:1\nENV A=1\n"))
         .variable("http_proxy", proxy.url("/"))
         .arg("--custom-platform=linux/amd64")

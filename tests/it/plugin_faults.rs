@@ -300,7 +300,7 @@ fn escapes() {
 
 #[test]
 fn an_interface_of_which_nothing_is_granted_is_not_there() {
-    let mut settings = settings([PluginSource { grants: vec!["env=OTHER".parse().unwrap()], ..PluginSource::file(guest("escapes")) }]);
+    let settings = settings([PluginSource { grants: vec!["env=OTHER".parse().unwrap()], ..PluginSource::file(guest("escapes")) }]);
     let set = PluginSet::load(&settings, Arc::new(Heard::default())).unwrap();
     assert_eq!(set.infos()[0].summary, "asked early and was refused");
     let asked = |what: &str| wait(ask(&set, what)).unwrap_err().message;
@@ -335,7 +335,7 @@ fn requests_go_to_the_granted_host_and_no_further() {
     });
     let mut source = PluginSource::file(guest("escapes"));
     source.grants = vec![format!("host=http://127.0.0.1:{port}").parse().unwrap(), "host=https://localhost".parse().unwrap()];
-    let mut settings = settings([source]);
+    let settings = settings([source]);
     let set = PluginSet::load(&settings, Arc::new(Heard::default())).unwrap();
     let asked = |what: String| wait(ask(&set, &what)).unwrap_err().message;
     assert_eq!(asked(format!("http/http:!!127.0.0.1:{port}!")), "got 302");

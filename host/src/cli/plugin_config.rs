@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
 
 use super::settings::UsageError;
+use crate::build::error::BuildError;
 use crate::image::BlobSource;
 use crate::oci::{Descriptor, Document, MediaType, Reference};
 use crate::plugin::{Locked, PluginConfig, PluginLock, PluginOrigin, PluginSet, PluginSettings, PluginSource};
@@ -95,11 +97,22 @@ fn kept(cache: Option<&Path>, digest: &str) -> Result<PathBuf> {
     Ok(cache.join("components").join(format!("{digest}.wasm")))
 }
 
-/// Fetches the plugins that are in registries and not at hand; logins are those of the other plugins.
+/// Loads plugins, after fetching those that are in registries and not at hand; logins are those of the other plugins.
 ///
 /// # Errors
-/// One cannot be had.
-pub async fn bring(settings: &PluginSettings, registry: &RegistrySettings, reporter: &Arc<dyn Reporter>) -> Result<()> {
+/// One cannot be had, or cannot be used.
+pub fn load(
+    settings: &PluginSettings,
+    registry: &RegistrySettings,
+    runtime: &Runtime,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<PluginSet, BuildError> {
+    let brought = runtime.block_on(bring(settings, registry, reporter));
+    brought.map_err(|error| BuildError::other(format!("failed to fetch plugins: {error:#}")))?;
+    PluginSet::load(settings, Arc::clone(reporter)).map_err(|error| BuildError::because("failed to load plugins", error))
+}
+
+async fn bring(settings: &PluginSettings, registry: &RegistrySettings, reporter: &Arc<dyn Reporter>) -> Result<()> {
     let missing = settings.plugins.iter().filter_map(|plugin| match (&plugin.origin, &plugin.approved) {
         (PluginOrigin::Registry { name, file }, Some(approved)) if !file.exists() => Some((name, file, approved)),
         _ => None,

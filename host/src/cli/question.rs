@@ -12,7 +12,6 @@ use crate::build::error::BuildError;
 use crate::build::settings::BuildSettings;
 use crate::build::{Handlers, Inputs};
 use crate::fetch::Fetcher;
-use crate::plugin::PluginSet;
 use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
 use crate::rootfs::store::Store;
@@ -40,9 +39,7 @@ pub fn ask<T, F: Future<Output = T>>(
     plugin_settings.secrets = Arc::clone(secrets);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
-    let brought = runtime.block_on(plugin_config::bring(&plugin_settings, &registry, &reporter));
-    brought.map_err(|e| BuildError::other(format!("failed to fetch plugins: {e:#}")))?;
-    let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
+    let plugins = plugin_config::load(&plugin_settings, &registry, &runtime, &reporter)?;
     let handlers = Arc::new(Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?);
     let store = Store::open(place::store_path(&args.place)?).map_err(|e| BuildError::because("failed to open the store", e))?;
     registry.content_cache = Some(store.blobs());

@@ -7,10 +7,10 @@ use tokio::runtime::Runtime;
 
 use super::commands::build::Stop;
 use super::log::{self, LogArguments};
+use super::plugin_config;
 use super::plugins::{self, PluginArguments};
 use super::registry::{RegistryArguments, registry_settings};
 use crate::build::error::BuildError;
-use crate::plugin::PluginSet;
 use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
 
@@ -43,8 +43,7 @@ impl Session {
         plugin_settings.secrets = Arc::clone(secrets);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
-        let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter));
-        let plugins = plugins.map_err(|e| BuildError::because("failed to load plugins", e))?;
+        let plugins = plugin_config::load(&plugin_settings, &settings, &runtime, &reporter)?;
         let client = {
             let _inside = runtime.enter();
             Client::new(settings, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter))

@@ -10,7 +10,6 @@ use crate::cli::log::LogArguments;
 use crate::cli::{compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugin_config, plugins, registry, settings};
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
-use crate::plugin::PluginSet;
 use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
 
@@ -32,11 +31,6 @@ pub(in crate::cli) enum Stop {
 }
 
 impl Stop {
-    /// Says it, and the exit code.
-    pub(in crate::cli) fn finish(self, log: &LogArguments) -> ExitCode {
-        self.finish_with(&Secrets::default(), log, false)
-    }
-
     /// Says it without the secrets, and the exit code. `as_kaniko` says it in the words that kaniko's users look for.
     pub(in crate::cli) fn finish_with(self, secrets: &Secrets, log: &LogArguments, as_kaniko: bool) -> ExitCode {
         let (error, words) = match self {
@@ -91,9 +85,7 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
     let _inside = runtime.enter();
-    let brought = runtime.block_on(plugin_config::bring(&plugin_settings, &registry, &reporter));
-    brought.map_err(|e| BuildError::other(format!("failed to fetch plugins: {e:#}")))?;
-    let plugins = PluginSet::load(&plugin_settings, Arc::clone(&reporter)).map_err(|e| BuildError::because("failed to load plugins", e))?;
+    let plugins = plugin_config::load(&plugin_settings, &registry, &runtime, &reporter)?;
     let handlers = Arc::new(Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?);
     let store = place.store;
     registry.content_cache = Some(store.blobs());

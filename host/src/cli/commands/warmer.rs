@@ -14,8 +14,9 @@ use crate::cli::args::{read_build_arg, switch};
 use crate::cli::duration::duration;
 use crate::cli::log::LogArguments;
 use crate::cli::place::store_path_of;
+use crate::cli::plugin_config;
 use crate::cli::plugins::{self, PluginArguments};
-use crate::cli::registry::RegistryArguments;
+use crate::cli::registry::{RegistryArguments, registry_settings};
 use crate::cli::session::Session;
 use crate::cli::settings::usage;
 use crate::cli::warmed::{Warmed, keep};
@@ -23,7 +24,6 @@ use crate::context::BuildContext;
 use crate::dockerfile::Source;
 use crate::fetch::{FetchSettings, Fetcher, NamedBy};
 use crate::oci::{Platform, Reference};
-use crate::plugin::PluginSet;
 use crate::progress::{Level, Secrets};
 use crate::rootfs::store::Store;
 
@@ -146,8 +146,8 @@ fn of_dockerfile(args: &WarmerArguments, name: &str, platform: &Platform, sessio
     };
     let bytes = bytes.map_err(|e| BuildError::because(format!("cannot read {name}"), e))?;
     let settings = plugins::plugin_settings(&PluginArguments::default(), &args.registry, &mut |_| ())?;
-    let handlers = PluginSet::load(&settings, Arc::clone(&session.reporter)).map(|plugins| plugins.handlers());
-    let handlers = handlers.map_err(|e| BuildError::because("failed to load plugins", e))?;
+    let registry = registry_settings(&args.registry)?;
+    let handlers = plugin_config::load(&settings, &registry, &session.runtime, &session.reporter)?.handlers();
     let context = BuildContext::open(store.temporary_files(), None).map_err(|e| BuildError::because("failed to start", e))?;
     let inputs = Inputs {
         handlers: Arc::new(Handlers::new(handlers).map_err(|e| BuildError::because("failed to load plugins", e))?),
