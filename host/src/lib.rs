@@ -22,3 +22,4 @@ pub mod progress;
 pub mod registry;
 pub mod rootfs;
 pub mod sandbox;
+pub mod trust;

@@ -11,19 +11,19 @@ use crate::support::rust::{files, tokens, tokens_and_literals};
 
 /// Modules, and the others that they may name. Who is not here may name nothing; `cli` may name all.
 const MAY_NAME: &str = "
-    oci progress dockerfile fs operation:
+    oci progress dockerfile fs operation trust:
     image:     oci
     context:   fs layer
     graph:     oci dockerfile
     layer:     oci fs image
     sandbox:   fs operation
     rootfs:    oci fs image context layer operation sandbox
-    registry:  oci image progress
+    registry:  oci image progress trust
     export:    oci fs image registry progress
-    fetch:     oci fs progress context layer rootfs
+    fetch:     oci fs progress context layer rootfs trust
     build:     oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch
-    plugin:    oci progress dockerfile operation fs context registry build
-    cli:       oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch build plugin
+    plugin:    oci progress dockerfile operation fs context registry build trust
+    cli:       oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch build plugin trust
 ";
 
 /// Words that belong to some files alone. A word is tokens, with a space between each; a place is a path below `host/src`, or a folder of it.

@@ -15,6 +15,7 @@ use super::address::{self, Reach};
 use super::name::{shown, shown_text};
 use super::{FetchError, FetchSettings, NamedBy};
 use crate::progress::reasons;
+use crate::trust;
 
 /// Redirects that are followed in one request.
 const MOST_REDIRECTS: usize = 10;
@@ -151,8 +152,7 @@ impl Web {
         }
         let mut roots = RootCertStore::empty();
         if spoken {
-            // The system's may hold some that cannot be read; those are as good as absent.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            roots.add_parsable_certificates(trust::authorities().iter().cloned());
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

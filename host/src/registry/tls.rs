@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::error::Cause;
+use crate::trust;
 
 /// What is special about the way to a server; servers with equal profiles share a client.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -60,8 +61,7 @@ fn roots(profile: &Profile) -> Result<RootCertStore, Cause> {
         return Ok(store);
     }
     if profile.only_roots.is_empty() {
-        // The system's may hold some that cannot be read; those are as good as absent.
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        store.add_parsable_certificates(trust::authorities().iter().cloned());
     }
     for file in profile.only_roots.iter().chain(&profile.more_roots) {
         for certificate in certificates(file)? {

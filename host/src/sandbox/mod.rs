@@ -47,6 +47,12 @@ use std::path::PathBuf;
 /// then calls [`init_main`].
 pub const INIT_ARGUMENT: &str = "__layerwright-sandbox-init";
 
+/// Has the static program look names up by itself. The C library would otherwise load what `/etc/nsswitch.conf` names: of another version
+/// than its own, and in place of an image's, whose code would run in the builder.
+pub fn look_up_without_libraries() {
+    sys::look_up_without_libraries();
+}
+
 /// How a command ended, and what the layer maker has to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExitStatus {

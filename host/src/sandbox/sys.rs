@@ -164,3 +164,17 @@ pub(super) fn loopback_up(socket: std::os::fd::BorrowedFd<'_>) -> io::Result<()>
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Looks names up in files and by DNS, and loads no library for it, whatever `/etc/nsswitch.conf` says now and later.
+pub(super) fn look_up_without_libraries() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
+        }
+        for (database, services) in [(c"hosts", c"files dns"), (c"passwd", c"files"), (c"group", c"files")] {
+            // SAFETY: the C library copies nothing but what these constants, which live for ever, point to.
+            unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) };
+        }
+    }
+}

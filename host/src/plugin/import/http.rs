@@ -18,6 +18,7 @@ use crate::plugin::grant::{Ask, Grant};
 use crate::plugin::state::{State, error};
 use crate::plugin::v0_1::wit::http::{Host, Request, Response};
 use crate::plugin::v0_1::wit::types::{Error, ErrorCode, Property};
+use crate::trust;
 
 /// Of an answer's body, in bytes.
 const LARGEST: usize = 1 << 20;
@@ -158,8 +159,7 @@ impl Exchange {
 fn tls(spoken: bool) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     if spoken {
-        // The system's may hold some that cannot be read; those are as good as absent.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.add_parsable_certificates(trust::authorities().iter().cloned());
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
