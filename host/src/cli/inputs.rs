@@ -10,12 +10,17 @@ use crate::fetch::{FetchError, Fetcher, NamedBy, Opened};
 /// The largest Dockerfile, in bytes.
 const DOCKERFILE_LIMIT: u64 = 4 << 20;
 
-/// The Dockerfile and the build context, from wherever they are; what is fetched goes away with the context.
+/// The Dockerfile of that name and the build context, from wherever they are; what is fetched goes away with the context.
 ///
 /// # Errors
 /// One of them cannot be had.
-pub async fn inputs(args: &BuildArguments, location: &Location, fetcher: &Fetcher) -> Result<(Source, BuildContext), BuildError> {
-    if args.context.dockerfile == "-" && *location == Location::StandardInput {
+pub async fn inputs(
+    args: &BuildArguments,
+    dockerfile: &str,
+    location: &Location,
+    fetcher: &Fetcher,
+) -> Result<(Source, BuildContext), BuildError> {
+    if dockerfile == "-" && *location == Location::StandardInput {
         return Err(BuildError::other("standard input cannot be both the Dockerfile and the build context"));
     }
     let opened = fetcher.open(location, NamedBy::Operator).await.map_err(|error| fetch("cannot open the build context", error))?;
@@ -24,26 +29,26 @@ pub async fn inputs(args: &BuildArguments, location: &Location, fetcher: &Fetche
         None => opened,
     };
     let failed = |error| BuildError::because("cannot read the build's input", error);
-    if args.context.dockerfile == "-" {
+    if dockerfile == "-" {
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes);
         read.map_err(|error| BuildError::because("cannot read the Dockerfile from standard input", error))?;
-        let source = dockerfile("<stdin>".to_owned(), &bytes, "on standard input")?;
+        let source = text("<stdin>".to_owned(), &bytes, "on standard input")?;
         return Ok((source, opened.context(None).map_err(failed)?));
     }
-    if args.context.dockerfile.starts_with("https://") || args.context.dockerfile.starts_with("http://") {
-        let file = fetcher.download(&args.context.dockerfile, None, NamedBy::Operator).await;
+    if dockerfile.starts_with("https://") || dockerfile.starts_with("http://") {
+        let file = fetcher.download(dockerfile, None, NamedBy::Operator).await;
         let file = file.map_err(|error| fetch("cannot read the Dockerfile", error))?;
-        let source = dockerfile(file.name.clone(), &read(&file.path)?, "from the web")?;
+        let source = text(file.name.clone(), &read(&file.path)?, "from the web")?;
         return Ok((source, opened.context(None).map_err(failed)?));
     }
     if let Some(single) = &opened.single {
         let name = single.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let source = dockerfile(name, &read(single)?, "that is the build context")?;
+        let source = text(name, &read(single)?, "that is the build context")?;
         return Ok((source, opened.context(None).map_err(failed)?));
     }
     let first = if opened.fetched { LookFirst::Context } else { LookFirst::WorkingDirectory };
-    let found = read_dockerfile(&opened.path, Path::new(&args.context.dockerfile), first).map_err(failed)?;
+    let found = read_dockerfile(&opened.path, Path::new(dockerfile), first).map_err(failed)?;
     let context = opened.context(Some(&found.path)).map_err(failed)?;
     Ok((Source::from_bytes(shown(&found.path, &opened), &found.bytes), context))
 }
@@ -62,7 +67,7 @@ fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
     Ok(bytes)
 }
 
-fn dockerfile(name: String, bytes: &[u8], which: &str) -> Result<Source, BuildError> {
+fn text(name: String, bytes: &[u8], which: &str) -> Result<Source, BuildError> {
     if bytes.len() as u64 > DOCKERFILE_LIMIT {
         return Err(BuildError::other(format!("the Dockerfile {which} is larger than 4 MiB")));
     }

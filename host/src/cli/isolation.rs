@@ -138,7 +138,7 @@ fn uses_libraries() -> bool {
 const ALWAYS_KEPT: &[&str] = &["/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
 
 /// Everything that is mounted, but for the root.
-fn mount_points() -> std::io::Result<Vec<PathBuf>> {
+pub fn mount_points() -> std::io::Result<Vec<PathBuf>> {
     let text = std::fs::read("/proc/self/mountinfo")?;
     let point = |line: &[u8]| {
         let field = line.split(|&byte| byte == b' ').nth(4)?;

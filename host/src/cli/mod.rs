@@ -2,6 +2,7 @@
 
 mod answer;
 mod args;
+mod aside;
 mod commands;
 mod compat;
 mod container;

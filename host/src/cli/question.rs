@@ -48,7 +48,7 @@ pub fn ask<T, F: Future<Output = T>>(
         let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
         let _agent = settings::forward_keys(&mut fetching, &build.run, &store)?;
         let fetcher = Fetcher::new(fetching, store, Arc::clone(&reporter));
-        let (dockerfile, context) = inputs(args, &location, &fetcher).await?;
+        let (dockerfile, context) = inputs(args, &args.context.dockerfile, &location, &fetcher).await?;
         let inputs = Inputs {
             handlers,
             images: Arc::new(client),

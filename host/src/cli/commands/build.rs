@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 
@@ -5,13 +6,17 @@ use crate::build::error::BuildError;
 use crate::build::settings::{BuildSettings, Isolation};
 use crate::build::{Backend, Deps, Handlers, build, materialize};
 use crate::cli::args::BuildArguments;
+use crate::cli::aside::Aside;
 use crate::cli::inputs::inputs;
+use crate::cli::isolation::Chosen;
 use crate::cli::log::LogArguments;
 use crate::cli::{compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugin_config, plugins, registry, settings};
+use crate::context::Location;
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
 use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
+use crate::trust;
 
 /// Builds, and says how it went.
 pub fn run(args: &BuildArguments) -> ExitCode {
@@ -74,14 +79,11 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         plugins::plugin_settings(&args.plugin, &args.registry, &mut |warning| reporter.log(Level::Warning, &warning))?;
     plugin_settings.secrets = Arc::clone(secrets);
     // Before any thread exists: what is mounted from here on ends with this process, however it ends.
-    let place =
-        isolation::choose(settings.isolation, &place::store_path(&args.place)?, &place::ground(args)).map_err(|why| {
-            match settings.isolation {
-                Isolation::Auto | Isolation::None => BuildError::other(why),
-                asked => BuildError::other(format!("--isolation {asked}: {why}")),
-            }
-        })?;
-
+    let (place, aside) = take_place(args, settings.isolation, &location)?;
+    let (location, dockerfile) = match &aside {
+        Some(aside) => (aside.location(), aside.moved(Path::new(&args.context.dockerfile)).display().to_string()),
+        None => (location, args.context.dockerfile.clone()),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
     let _inside = runtime.enter();
@@ -93,7 +95,7 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let client = client.map_err(|e| BuildError::because("failed to set up the registry client", e))?;
     let _agent = settings::forward_keys(&mut fetching, &settings.run, &store)?;
     let fetcher = Fetcher::new(fetching, store.clone(), Arc::clone(&reporter));
-    let (dockerfile, context) = runtime.block_on(inputs(args, &location, &fetcher))?;
+    let (dockerfile, context) = runtime.block_on(inputs(args, &dockerfile, &location, &fetcher))?;
     reporter.log(Level::Info, &place.summary);
     for warning in &place.warnings {
         reporter.log(Level::Warning, warning);
@@ -154,8 +156,40 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         } else if args.place.cleans_up() {
             tree.clean().map_err(|e| BuildError::because("failed to clean up", e))?;
         }
+        if let Some(aside) = aside {
+            aside.put_back().map_err(|e| BuildError::because("failed to move the build context back to its place", e))?;
+        }
     }
     done
+}
+
+/// Where the build runs its commands, and the context if it had to make way there.
+fn take_place(args: &BuildArguments, isolation: Isolation, location: &Location) -> Result<(Chosen, Option<Aside>), BuildError> {
+    let refused = |why| match isolation {
+        Isolation::Auto | Isolation::None => BuildError::other(why),
+        asked => BuildError::other(format!("--isolation {asked}: {why}")),
+    };
+    let store = place::store_path(&args.place)?;
+    let mut ground = place::ground(args);
+    let place = isolation::choose(isolation, &store, &ground).map_err(refused)?;
+    if !matches!(place.backend, Backend::InPlace(_)) {
+        return Ok((place, None));
+    }
+    // As long as the files are the builder's.
+    trust::authorities();
+    let mut fixed = isolation::mount_points().map_err(|e| BuildError::because("failed to see what is mounted", e))?;
+    fixed.extend(ground.keep.iter().cloned());
+    fixed.push(place.store.path().to_owned());
+    fixed.extend(std::env::current_exe().ok());
+    let aside = Aside::make_way(args, location, &fixed).map_err(|e| BuildError::because("failed to move the build context aside", e))?;
+    match aside {
+        None => Ok((place, None)),
+        Some(aside) => {
+            ground.keep = ground.keep.iter().map(|path| aside.moved(path)).collect();
+            let again = isolation::choose(Isolation::InPlace, &store, &ground).map_err(refused)?;
+            Ok((Chosen { summary: place.summary, ..again }, Some(aside)))
+        }
+    }
 }
 
 /// Returns when the process is asked to end.
