@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Image, TestEnv, run, unique};
+use super::{Image, TestEnv, repository, run, unique};
 
 /// What `podman run REFERENCE ARGUMENT...` prints; it has to succeed.
 pub fn podman(env: &TestEnv, reference: &str, arguments: &[&str]) -> String {
@@ -79,18 +79,34 @@ pub fn static_build(env: &TestEnv, options: &[&str], arguments: &[&str]) -> std:
     )
 }
 
+/// Docker's default capabilities and system call filter, as options for podman.
+pub fn docker_defaults() -> Vec<String> {
+    let capabilities =
+        "CHOWN,DAC_OVERRIDE,FOWNER,FSETID,KILL,MKNOD,NET_BIND_SERVICE,NET_RAW,SETFCAP,SETGID,SETPCAP,SETUID,SYS_CHROOT,AUDIT_WRITE";
+    ["--security-opt", &docker_seccomp(), "--cap-drop", "ALL", "--cap-add", capabilities].map(str::to_owned).to_vec()
+}
+
+/// Docker's default system call filter, as `--security-opt` takes it.
+pub fn docker_seccomp() -> String {
+    let shared = std::env::var_os("LAYERWRIGHT_SHARED").map_or_else(|| repository().join("../shared"), Into::into);
+    let profile = shared.join("containers/docker-seccomp.json");
+    assert!(profile.exists(), "docker's default profile lies in LAYERWRIGHT_SHARED/containers");
+    format!("seccomp={}", profile.display())
+}
+
 /// Image storage of its own for podman or buildah, taken down again at the end.
-struct Storage<'a> {
+pub struct Storage<'a> {
     env: &'a TestEnv,
     program: &'static str,
 }
 
 impl<'a> Storage<'a> {
-    fn new(env: &'a TestEnv, program: &'static str) -> Self {
+    pub fn new(env: &'a TestEnv, program: &'static str) -> Self {
         Self { env, program }
     }
 
-    fn command(&self) -> Command {
+    /// The program with this storage, to be told what to do.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(self.program);
         command.arg("--root").arg(self.env.path(self.program)).arg("--runroot").arg(self.env.path(format!("{}.run", self.program)));
         command

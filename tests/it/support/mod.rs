@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod git;
 pub mod image;
 pub mod keywords;
+pub mod pipeline;
 pub mod plan;
 pub mod proxy;
 pub mod registry;

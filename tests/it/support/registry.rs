@@ -43,6 +43,11 @@ impl Registry {
         Self { address: setting("LAYERWRIGHT_TEST_TLS_REGISTRY"), credentials: None, scheme: "https" }
     }
 
+    /// The one that wants a user and a password over TLS, with a certificate that nobody knows. It holds `base/busybox:latest`.
+    pub fn locked() -> Self {
+        Self { address: setting("LAYERWRIGHT_TEST_LOCKED_REGISTRY"), credentials: Some("builder:pass:word"), scheme: "https" }
+    }
+
     /// Where the open registry keeps a blob.
     pub fn blob_file(digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").expect("a SHA-256");

@@ -1,0 +1,3 @@
+from pathlib import Path
+
+print("hello from", Path.cwd().name)
