@@ -73,6 +73,8 @@ pub struct StepError {
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// The status of a command that failed.
     pub exit_code: Option<i32>,
+    /// Whether a signal ended the command.
+    pub signalled: bool,
     /// The last lines that it wrote.
     pub output: Vec<String>,
 }
@@ -122,6 +124,11 @@ impl BuildError {
             _ => 1,
         }
     }
+
+    /// Whether a command failed because a signal ended it.
+    pub fn is_signalled(&self) -> bool {
+        matches!(self, Self::Step(step) if step.signalled)
+    }
 }
 
 /// A failure on the way to becoming a [`StepError`], before it is known where it happened.
@@ -135,6 +142,8 @@ pub struct Failure {
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// The status of a command that failed.
     pub exit_code: Option<i32>,
+    /// Whether a signal ended the command.
+    pub signalled: bool,
     /// The last lines that it wrote.
     pub output: Vec<String>,
 }
@@ -171,8 +180,17 @@ impl Failure {
 
     /// Says where it happened.
     pub fn at(self, source: &Arc<Source>, span: &Span) -> BuildError {
-        let Self { message, hint, cause, exit_code, output } = self;
-        BuildError::Step(Arc::new(StepError { source: Arc::clone(source), span: span.clone(), message, hint, cause, exit_code, output }))
+        let Self { message, hint, cause, exit_code, signalled, output } = self;
+        BuildError::Step(Arc::new(StepError {
+            source: Arc::clone(source),
+            span: span.clone(),
+            message,
+            hint,
+            cause,
+            exit_code,
+            signalled,
+            output,
+        }))
     }
 }
 

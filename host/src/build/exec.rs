@@ -99,6 +99,7 @@ fn unsuccessful(command: &str, status: &ExitStatus, output: Vec<String>) -> Fail
         message: format!("process {command:?} did not complete successfully: exit code: {}{killed}", status.code),
         hint,
         exit_code: Some(status.code),
+        signalled: status.signal.is_some(),
         output,
         ..Failure::default()
     }

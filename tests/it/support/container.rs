@@ -1,7 +1,7 @@
 //! The judges: runtimes that other people wrote run what we built.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -60,10 +60,21 @@ fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
 /// Runs the static program in a container that has nothing else, with `options` for podman. The test's folder is at `/test`; the
 /// context and the home lie there.
 pub fn static_build(env: &TestEnv, options: &[&str], arguments: &[&str]) -> std::process::Output {
+    let root = static_root(env);
+    static_build_on(env, &format!("{}:O", root.display()), options, arguments)
+}
+
+/// A root filesystem that holds the static program, a folder `tmp`, and what a test puts there.
+pub fn static_root(env: &TestEnv) -> PathBuf {
     let program = std::env::var_os("LAYERWRIGHT_TEST_STATIC").expect("run ./test, which builds the static program");
     let root = env.path(format!("container.{}", unique()));
     fs::create_dir_all(root.join("tmp")).expect("the folder can be made");
     fs::copy(program, root.join("layerwright")).expect("the static program can be copied; run ./test, which builds it");
+    root
+}
+
+/// As [`static_build`], on a root filesystem that is left as the program leaves it, or is not where its name ends in `:O`.
+pub fn static_build_on(env: &TestEnv, root: &str, options: &[&str], arguments: &[&str]) -> std::process::Output {
     let storage = Storage::new(env, "podman");
     super::output(
         storage
@@ -73,7 +84,7 @@ pub fn static_build(env: &TestEnv, options: &[&str], arguments: &[&str]) -> std:
             .arg(format!("{}:/test", env.path("").display()))
             .args(options)
             .arg("--rootfs")
-            .arg(format!("{}:O", root.display()))
+            .arg(root)
             .arg("/layerwright")
             .args(arguments),
     )

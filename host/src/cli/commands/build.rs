@@ -25,6 +25,9 @@ pub fn run(args: &BuildArguments) -> ExitCode {
     attempt(args, &secrets).map_or_else(|stop| stop.finish_with(&secrets, &args.log, args.as_executor), |()| ExitCode::SUCCESS)
 }
 
+/// What kaniko ends with where a signal ended a RUN.
+const KILLED: u8 = 255;
+
 /// Why a command did not succeed.
 pub(in crate::cli) enum Stop {
     Usage(settings::UsageError),
@@ -52,6 +55,9 @@ impl Stop {
             text = text.replacen("error: ", words, 1);
         }
         log::fail(log, &text);
+        if as_kaniko && error.is_signalled() {
+            return ExitCode::from(KILLED);
+        }
         u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
     }
 }
@@ -138,6 +144,8 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         }
         None => None,
     };
+    // What was kept lies in it.
+    let store = deps.store.clone();
     let work = Work { settings, outputs, deps, skip_check: args.output.to.skip_push_permission_check, materialize: args.place.materialize };
     let done = runtime.block_on(async {
         tokio::select! {
@@ -148,19 +156,23 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     });
     // A step that is still running must not keep a failed build alive.
     runtime.shutdown_background();
-    if let Some(tree) = tree {
-        // Whoever runs a command there is told to end it, and holds the tree until then.
-        let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(preserved) = preserved {
-            tree.restore(&preserved).map_err(|e| BuildError::because("failed to bring back the files of this container", e))?;
-        } else if args.place.cleans_up() {
-            tree.clean().map_err(|e| BuildError::because("failed to clean up", e))?;
+    let left = match tree {
+        Some(tree) => {
+            // Whoever runs a command there is told to end it, and holds the tree until then.
+            let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
+            match preserved {
+                Some(preserved) => {
+                    tree.restore(&preserved).map_err(|e| BuildError::because("failed to bring back the files of this container", e))
+                }
+                None if args.place.cleans_up() => tree.clean().map_err(|e| BuildError::because("failed to clean up", e)),
+                None => Ok(()),
+            }
         }
-        if let Some(aside) = aside {
-            aside.put_back().map_err(|e| BuildError::because("failed to move the build context back to its place", e))?;
-        }
-    }
-    done
+        None => Ok(()),
+    };
+    drop(store);
+    let back = aside.map_or(Ok(()), |aside| aside.put_back().map_err(|e| BuildError::because("failed to move the build context back", e)));
+    done.and(left.and(back).map_err(Stop::from))
 }
 
 /// Where the build runs its commands, and the context if it had to make way there.

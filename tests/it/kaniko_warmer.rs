@@ -1,0 +1,96 @@
+//! Base images that are kept warm.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::support::{Image, Registry, TestEnv, output, program, write};
+
+fn warmer(env: &TestEnv, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(program());
+    command.arg("warmer").arg("--cache-dir").arg(env.path("cache")).arg("--insecure-pull").args(arguments);
+    let output = output(command.env("LAYERWRIGHT_STORE", env.path("store")));
+    (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+}
+
+/// The layouts in the directory.
+fn kept(env: &TestEnv) -> Vec<PathBuf> {
+    let entries = fs::read_dir(env.path("cache")).expect("the directory is there");
+    let mut kept: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    kept.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sha256:")));
+    kept.sort();
+    kept
+}
+
+fn age(path: &Path, age: Duration) {
+    fs::File::open(path).and_then(|directory| directory.set_modified(SystemTime::now() - age)).expect("a time can be set");
+}
+
+#[test]
+fn a_warmer_fills_a_directory_of_layouts() {
+    let env = TestEnv::new();
+    let registry = Registry::open();
+    let busybox = registry.reference("base/busybox:latest");
+    let (code, said) = warmer(&env, &["-i", &busybox]);
+    assert_eq!(code, Some(0), "{said}");
+    let all = kept(&env);
+    let image = Image::read(&all[0]);
+    assert!(all.len() == 1 && all[0].ends_with(&image.digest), "{all:?}");
+    let pulls = |arguments: &[&str]| {
+        let (code, said) = warmer(&env, arguments);
+        assert_eq!(code, Some(0), "{said}");
+        said.contains("pulled ")
+    };
+    assert!(!pulls(&["-i", &busybox]), "it is there");
+    assert!(pulls(&["-i", &busybox, "--force"]));
+    age(&all[0], Duration::from_secs(7200));
+    assert!(!pulls(&["-i", &busybox]));
+    assert!(pulls(&["-i", &busybox, "--cache-ttl=1h"]), "it is too old");
+    assert!(!pulls(&["-i", &busybox, "--cache-ttl=1h"]), "it is new again");
+    let blob = all[0].join("blobs").join(image.manifest["layers"][0]["digest"].as_str().expect("a digest").replace(':', "/"));
+    fs::write(&blob, "damaged").expect("the directory is ours");
+    assert!(pulls(&["-i", &busybox]), "what is damaged is fetched again");
+    Image::read(&all[0]).layer(0);
+    assert_eq!(kept(&env), all);
+}
+
+#[test]
+fn a_warmer_takes_the_bases_of_a_dockerfile() {
+    let env = TestEnv::new();
+    let registry = Registry::open();
+    let dockerfile = env.path("Dockerfile");
+    write(
+        &dockerfile,
+        format!(
+            "ARG NAME=none\nFROM {0}/base/$NAME:latest AS one\nFROM scratch\nFROM one AS two\nFROM --platform=linux/amd64 {0}/base/busybox\nRUN false\n",
+            registry.address
+        ),
+    );
+    let file = dockerfile.to_str().expect("UTF-8");
+    let (code, said) = warmer(&env, &["-d", file, "--build-arg", "NAME=debian"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(kept(&env).len(), 2, "{said}");
+    // Without the argument one of the two is not there, which is said and no failure.
+    let (code, said) = warmer(&env, &["-d", file]);
+    assert!(code == Some(0) && said.contains("base/none:latest could not be kept"), "{said}");
+    let (code, said) = warmer(&env, &["-i", &registry.reference("no/such:1"), "-i", &registry.reference("no/such:2")]);
+    assert!(code == Some(1) && said.contains("no/such:1") && said.contains("no/such:2"), "{said}");
+    assert_eq!(warmer(&env, &[]).0, Some(1));
+}
+
+#[test]
+fn warmers_side_by_side_take_turns() {
+    let env = TestEnv::new();
+    let busybox = Registry::open().reference("base/busybox:latest");
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4).map(|_| scope.spawn(|| warmer(&env, &["-i", &busybox, "--force"]))).collect();
+        for run in runs {
+            let (code, said) = run.join().expect("it ends");
+            assert_eq!(code, Some(0), "{said}");
+        }
+    });
+    Image::read(&kept(&env)[0]).layer(0);
+    let left = fs::read_dir(env.path("cache")).expect("the directory is there").count();
+    assert_eq!(left, 2, "the layout and the locks");
+}
