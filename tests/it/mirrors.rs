@@ -33,6 +33,12 @@ fn kaniko_rules_from_flags_and_variables() {
             .store(env.path(crate::support::unique()))
             .succeed();
     }
+    // Row 42 of the adversarial list: who said what a tag stands for is on record.
+    let build = env.build("FROM gcr.test/busybox:latest\nENV A=1\n").secure().store(env.path(crate::support::unique()));
+    let said = build.args(["--registry-map", &format!("gcr.test={address}/base")]).finish().stderr;
+    let manifest = Registry::open().raw_manifest(&Registry::open().reference("base/busybox:latest")).expect("the base is there");
+    let record = format!("gcr.test/busybox:latest is {}, served by {address}/base/busybox", digest_of(manifest.as_bytes()));
+    assert!(said.contains(&record), "{said}");
     let error = fails(&env, "gcr.test/nothing:1", &["--registry-map", &format!("gcr.test={address}"), "--skip-default-registry-fallback"]);
     assert!(error.contains("image not found on any configured mapped registries for gcr.test/nothing:1"), "{error}");
     // Without the switch the registry itself comes last, and all attempts are named.

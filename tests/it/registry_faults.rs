@@ -1,6 +1,6 @@
 //! Builds through a proxy that spoils a part of what passes: each pushes the right image, or fails clearly and in time.
 //!
-//! `LAYERWRIGHT_FAULT_SEEDS=200 ./test --test it registry_faults::` runs 200 builds instead of the usual few.
+//! `LAYERWRIGHT_FAULT_SEEDS=N ./test --test it registry_faults::` runs another number of builds than the usual one.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,8 +10,8 @@ use crate::support::proxy::{Fault, Proxy};
 use crate::support::{Registry, TestEnv, digest_of};
 
 /// Builds without being asked for more.
-const SEEDS: u64 = 24;
-/// Builds at a time.
+const SEEDS: u64 = 200;
+/// Builds at a time: they wait more than they work.
 const PARALLEL: usize = 16;
 /// No build takes longer, whatever happens to it.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -98,6 +98,7 @@ fn builds_end_well_or_clearly_whatever_the_network_does() {
                         }
                         code => {
                             assert_eq!(code, Some(1), "seed {seed}\n{said}");
+                            eprintln!("seed {seed} ended with\n{}", said.split_once("error: ").map_or(said.as_str(), |(_, error)| error));
                             assert!(said.contains("error: ") && said.contains(&proxy.address), "seed {seed}\n{said}");
                             assert!(!said.contains("panicked"), "seed {seed}\n{said}");
                             // What the registry took although the answer was lost is the right thing all the same.

@@ -89,6 +89,13 @@ pub(super) struct Answer {
     pub(super) origin: Origin,
 }
 
+/// An answer with all of its body.
+pub(super) struct Whole {
+    pub(super) headers: HeaderMap,
+    pub(super) url: Url,
+    pub(super) body: Vec<u8>,
+}
+
 enum Authorization {
     None,
     Basic(String, Secret),
@@ -183,8 +190,26 @@ impl Endpoint {
         }
     }
 
+    /// Sends a request and reads the body that comes with 200, of at most `limit` bytes; one that breaks off is asked for again.
+    /// Any other answer is left as it is.
+    pub(super) async fn whole(&self, request: &Request, what: &'static str, limit: u64) -> Result<Result<Whole, Answer>, Cause> {
+        let mut backoff = Backoff::new(self.tries, self.transport.settings.retry_deadline);
+        loop {
+            let answer = self.send(request).await?;
+            if answer.response.status() != StatusCode::OK {
+                return Ok(Err(answer));
+            }
+            let (headers, url) = (answer.response.headers().clone(), answer.url.clone());
+            match self.read(answer, what, limit).await {
+                Ok(body) => return Ok(Ok(Whole { headers, url, body })),
+                Err(cause) if cause.is_transient() && backoff.again(&Default::default(), None).await => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+    }
+
     /// A body of at most `limit` bytes.
-    pub(super) async fn read(&self, answer: Answer, what: &'static str, limit: u64) -> Result<Vec<u8>, Cause> {
+    async fn read(&self, answer: Answer, what: &'static str, limit: u64) -> Result<Vec<u8>, Cause> {
         self.transport.read(&answer.origin, answer.response, what, limit).await
     }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use reqwest::Method;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 
 use crate::oci::{Descriptor, Digest, Document, ImageIndex, Manifest, MediaType, Platform, Version};
 
-use super::endpoint::{Answer, Endpoint, Request};
+use super::endpoint::{Endpoint, Request};
 use super::error::{Cause, clean};
 
 /// What registries must take at least (distribution-spec, "Pushing Manifests"), and what is read at most.
@@ -16,6 +16,8 @@ pub(super) const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
 /// Indexes within indexes.
 const DEEPEST: u32 = 3;
 const DIGEST_HEADER: &str = "docker-content-digest";
+/// What a registry says of a manifest that is not the one that was sent.
+const SPOILT: [&str; 4] = ["DIGEST_INVALID", "MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNVERIFIED"];
 /// Said by registries that keep lists of what points at a manifest (distribution-spec, "Pushing Manifests with Subject").
 const SUBJECT_HEADER: &str = "oci-subject";
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
@@ -115,9 +117,9 @@ impl Endpoint {
 
     /// The digest that a version stands for; none where the registry does not tell without sending the manifest.
     pub(super) async fn resolve(&self, version: &Version) -> Result<Option<Digest>, Cause> {
-        let answer = self.ask_manifest(Method::HEAD, version).await?;
+        let answer = self.send(&self.manifest_request(Method::HEAD, version).await?).await?;
         match answer.response.status().as_u16() {
-            200 => Ok(digest_header(&answer)?),
+            200 => Ok(digest_header(answer.response.headers())?),
             // 403: the answer to GET says why. 405 and the like: HEAD is not known there.
             400 | 403 | 405 | 406 | 501 => Ok(None),
             _ => Err(self.failed(answer).await),
@@ -130,14 +132,15 @@ impl Endpoint {
     }
 
     async fn get_manifest_once(&self, version: &Version, cache: &ContentCache) -> Result<Fetched, Cause> {
-        let answer = self.ask_manifest(Method::GET, version).await?;
-        if answer.response.status().as_u16() != 200 {
-            return Err(self.failed(answer).await);
-        }
-        let stated = digest_header(&answer)?;
-        let kind = answer.response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let request = self.manifest_request(Method::GET, version).await?;
+        let answer = match self.whole(&request, "the manifest", MANIFEST_LIMIT).await? {
+            Ok(answer) => answer,
+            Err(other) => return Err(self.failed(other).await),
+        };
+        let stated = digest_header(&answer.headers)?;
+        let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = MediaType::parse(kind);
-        let bytes: Bytes = self.read(answer, "the manifest", MANIFEST_LIMIT).await?.into();
+        let bytes: Bytes = answer.body.into();
         let received = Digest::of(&bytes);
         let wanted = match version {
             Version::Digest(digest) => Some(*digest),
@@ -151,14 +154,30 @@ impl Endpoint {
         Ok(Fetched { digest: received, bytes, document })
     }
 
-    async fn ask_manifest(&self, method: Method, version: &Version) -> Result<Answer, Cause> {
+    async fn manifest_request(&self, method: Method, version: &Version) -> Result<Request, Cause> {
         let url = self.url(&format!("manifests/{version}")).await?;
-        let request = Request::new(method, url).tries(self.tries).header(ACCEPT, ACCEPTED)?;
-        self.send(&request).await
+        Request::new(method, url).tries(self.tries).header(ACCEPT, ACCEPTED)
     }
 
     /// Puts a manifest in its place, exactly these bytes. Also tells whether the registry took note of what the manifest points at.
     pub(super) async fn put_manifest(&self, version: &Version, bytes: &[u8], kind: &MediaType) -> Result<(Digest, bool), Cause> {
+        let mut left = 2;
+        loop {
+            let put = self.put_manifest_once(version, bytes, kind).await;
+            // The bytes are right: if others arrived, they may stand under the tag now, or name what is not there.
+            let spoilt = match &put {
+                Err(Cause::DigestMismatch { .. }) => true,
+                Err(Cause::Status { status: 400, detail }) => SPOILT.iter().any(|code| detail.contains(code)),
+                _ => false,
+            };
+            if !spoilt || left == 0 {
+                return put;
+            }
+            left -= 1;
+        }
+    }
+
+    async fn put_manifest_once(&self, version: &Version, bytes: &[u8], kind: &MediaType) -> Result<(Digest, bool), Cause> {
         let url = self.url(&format!("manifests/{version}")).await?;
         let mut request = Request::new(Method::PUT, url).tries(self.tries).header(CONTENT_TYPE, kind.as_str())?;
         request.body = super::body::Payload::Bytes(Bytes::copy_from_slice(bytes));
@@ -167,15 +186,15 @@ impl Endpoint {
             return Err(self.failed(answer).await);
         }
         let digest = Digest::of(bytes);
-        match digest_header(&answer)? {
+        match digest_header(answer.response.headers())? {
             Some(received) if received != digest => Err(Cause::DigestMismatch { wanted: digest, received }),
             _ => Ok((digest, answer.response.headers().contains_key(SUBJECT_HEADER))),
         }
     }
 }
 
-fn digest_header(answer: &Answer) -> Result<Option<Digest>, Cause> {
-    let Some(value) = answer.response.headers().get(DIGEST_HEADER) else { return Ok(None) };
+fn digest_header(headers: &HeaderMap) -> Result<Option<Digest>, Cause> {
+    let Some(value) = headers.get(DIGEST_HEADER) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     text.parse().map(Some).map_err(|error| Cause::Protocol(format!("{error}")))
 }

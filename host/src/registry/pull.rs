@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::image::{BlobSource, Image, ImageError, LayerContent, check_config};
 use crate::oci::{Descriptor, Digest, ImageConfig, Manifest, MediaType, Platform, Reference, Version};
+use crate::progress::Level;
 
 use super::auth::Access;
 use super::blob::temporary;
@@ -74,6 +75,11 @@ impl Client {
                 }
             };
             self.served(registry, repository, endpoint, &manifest);
+            if endpoint.place() != format!("{registry}/{repository}") {
+                // What a tag stood for when a mirror was asked is to be found out afterwards.
+                let told = format!("{reference} is {}, served by {}", fetched.digest, endpoint.place());
+                self.inner.reporter.log(Level::Info, &told);
+            }
             return Ok(RemoteImage {
                 manifest_digest: fetched.digest,
                 manifest,

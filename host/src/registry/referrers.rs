@@ -9,7 +9,7 @@ use crate::oci::{Descriptor, Digest, Document, ImageIndex, Manifest, MediaType, 
 
 use super::Client;
 use super::auth::Access;
-use super::endpoint::{Answer, Endpoint, Request};
+use super::endpoint::{Endpoint, Request, Whole};
 use super::error::{Cause, RegistryError};
 use super::manifest::{ContentCache, MANIFEST_LIMIT};
 use super::route::Attempts;
@@ -55,16 +55,17 @@ impl Endpoint {
         }
         let mut found = Vec::new();
         for page in 0..MOST_PAGES {
-            let answer = self.send(&Request::new(Method::GET, url.clone()).tries(self.tries)).await?;
-            match answer.response.status().as_u16() {
-                200 => {}
-                // It keeps no such list: the tag is the list.
-                400 | 404 | 405 | 406 | 501 if page == 0 => return self.tagged_referrers(subject).await.map(|index| index.manifests),
-                _ => return Err(self.failed(answer).await),
-            }
+            let request = Request::new(Method::GET, url).tries(self.tries);
+            let answer = match self.whole(&request, "the list of referrers", MANIFEST_LIMIT).await? {
+                Ok(answer) => answer,
+                Err(other) => match other.response.status().as_u16() {
+                    // It keeps no such list: the tag is the list.
+                    400 | 404 | 405 | 406 | 501 if page == 0 => return self.tagged_referrers(subject).await.map(|index| index.manifests),
+                    _ => return Err(self.failed(other).await),
+                },
+            };
             let next = next_page(&answer)?;
-            let bytes = self.read(answer, "the list of referrers", MANIFEST_LIMIT).await?;
-            match Document::parse(&bytes, &MediaType::OciIndex) {
+            match Document::parse(&answer.body, &MediaType::OciIndex) {
                 Ok(Document::Index(index)) => found.extend(index.manifests),
                 // Some answer whatever they are asked with a page of their own.
                 _ if page == 0 => return self.tagged_referrers(subject).await.map(|index| index.manifests),
@@ -143,8 +144,8 @@ fn fallback_tag(subject: Digest) -> String {
 }
 
 /// Where a list goes on (RFC 8288): below the URL that answered, and nowhere else.
-fn next_page(answer: &Answer) -> Result<Option<Url>, Cause> {
-    let Some(target) = next_target(answer.response.headers()) else { return Ok(None) };
+fn next_page(answer: &Whole) -> Result<Option<Url>, Cause> {
+    let Some(target) = next_target(&answer.headers) else { return Ok(None) };
     let bad = || Cause::Protocol("its list of referrers goes on somewhere else".to_owned());
     let next = answer.url.join(target).map_err(|_| bad())?;
     let same = next.origin() == answer.url.origin() && next.username().is_empty() && next.password().is_none();

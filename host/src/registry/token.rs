@@ -104,8 +104,12 @@ async fn fetch(
         };
         let status = answer.status();
         if status.is_success() {
-            let body = transport.read(&origin, answer, "the token server's answer", SMALL).await?;
-            return read(&body);
+            match transport.read(&origin, answer, "the token server's answer", SMALL).await {
+                Ok(body) => return read(&body),
+                // It broke off on its way.
+                Err(cause) if cause.is_transient() && backoff.again(&gate, None).await => continue,
+                Err(cause) => return Err(cause),
+            }
         }
         if form && matches!(status.as_u16(), 404 | 405) {
             // The server does not know the OAuth2 form.

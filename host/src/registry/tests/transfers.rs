@@ -315,6 +315,51 @@ async fn a_tag_is_resolved_where_that_is_trusted_and_pulled_from_the_mirror() {
 }
 
 #[tokio::test]
+async fn documents_that_break_off_are_asked_for_again() {
+    let sample = Sample::new(10);
+    let (served, count) = (sample.clone(), AtomicUsize::new(0));
+    let registry = Server::start(move |seen| match seen.header("authorization") {
+        _ if seen.target.starts_with("/token") => {
+            let token = Reply::new(200).body(r#"{"token":"t0k"}"#);
+            if count.fetch_add(1, Ordering::Relaxed) == 0 { token.cut(5) } else { token }
+        }
+        None => bearer(&format!("http://{}/token", seen.header("host").unwrap_or_default())),
+        Some(_) => {
+            let reply = served.serve(seen);
+            let first = seen.method == "GET" && seen.target.contains("/manifests/") && count.fetch_add(1, Ordering::Relaxed) == 2;
+            if first { reply.cut(20) } else { reply }
+        }
+    })
+    .await;
+    client(RegistrySettings::default(), Vec::new()).pull_image(&named(&registry), &linux()).await.unwrap();
+    let lines = registry.lines();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("GET /v2/a/b/manifests/")).count(), 2, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| *line == "GET /token").count(), 2, "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_manifest_that_was_spoilt_on_its_way_is_put_again() {
+    let sample = Sample::new(10);
+    for refused in [true, false] {
+        let count = AtomicUsize::new(0);
+        let registry = Server::start(move |seen| match seen.method.as_str() {
+            "PUT" if count.fetch_add(1, Ordering::Relaxed) == 0 => match refused {
+                true => Reply::new(400).body(r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#),
+                // It took what is not what was sent, and says so.
+                false => Reply::new(201).header("docker-content-digest", Digest::of(b"other")),
+            },
+            "PUT" => Reply::new(201).header("docker-content-digest", Digest::of(&seen.body)),
+            _ => Reply::new(200),
+        })
+        .await;
+        let client = client(RegistrySettings::default(), Vec::new());
+        let pushed = client.push_manifest(&named(&registry), &sample.manifest, &MediaType::OciManifest).await;
+        assert_eq!(pushed.unwrap(), Digest::of(&sample.manifest));
+        assert_eq!(registry.lines().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn what_was_spoilt_on_its_way_from_the_only_place_is_asked_for_once_more() {
     let sample = Sample::new(1000);
     let (served, count) = (sample.clone(), AtomicUsize::new(0));
