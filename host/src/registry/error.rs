@@ -207,6 +207,10 @@ impl Cause {
             Self::Unreachable { why, .. } if why.contains("invalid peer certificate") => {
                 Some("name the registry's root with --registry-certificate, or the registry with --skip-tls-verify-registry".to_owned())
             }
+            // Over HTTP/2 the alert that says so may be lost with the connection.
+            Self::Unreachable { why, .. } if ["CertificateRequired", "connection closed"].iter().any(|sign| why.contains(sign)) => {
+                Some("if the registry wants to know who is asking, name a certificate with --registry-client-cert".to_owned())
+            }
             Self::WrongPlatform { .. } => Some("name one of the available platforms with --custom-platform".to_owned()),
             Self::Auth(error) => error.hint.clone(),
             Self::Everywhere { last, .. } => last.hint(),
