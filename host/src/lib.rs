@@ -6,6 +6,7 @@
 //! [`registry`]; only [`plugin`] knows that.
 
 pub mod build;
+pub mod cache;
 pub mod cli;
 pub mod context;
 pub mod dockerfile;

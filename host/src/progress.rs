@@ -52,6 +52,11 @@ pub enum Event {
         /// Its duration in milliseconds.
         milliseconds: u64,
     },
+    /// A step has been taken from the cache.
+    StepCached {
+        /// The step.
+        step: String,
+    },
     /// A blob was pulled or pushed.
     Transfer {
         /// `pulled`, `pushed`, `mounted`, `exists`.

@@ -21,9 +21,10 @@ const MAY_NAME: &str = "
     registry:  oci image progress trust
     export:    oci fs image registry progress
     fetch:     oci fs progress context layer rootfs trust
-    build:     oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch
+    cache:     oci image progress registry rootfs
+    build:     oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch cache
     plugin:    oci progress dockerfile operation fs context registry build trust
-    cli:       oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch build plugin trust
+    cli:       oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch cache build plugin trust
 ";
 
 /// Words that belong to some files alone. A word is tokens, with a space between each; a place is a path below `host/src`, or a folder of it.

@@ -64,7 +64,7 @@ fn a_stage_can_ask_what_is_built() {
     assert_eq!(named("", &["--target", "foo"]), seen("foo"));
 }
 
-// scenarios 21, 25: that a changed proxy keeps a cached layer cannot be shown, for no layer is cached between builds yet.
+// scenarios 21, 25; that a changed proxy keeps a cached layer is shown in cache_keys
 #[test]
 fn proxies_are_seen_and_not_recorded() {
     let env = TestEnv::new();

@@ -38,7 +38,7 @@ fn files_of_the_context_are_seen_and_leave_no_trace() {
     assert!(error.contains("invalid mount target \"/\""), "{error}");
 }
 
-// scenario 78, without the cache of layers
+// scenario 78; with a cache of layers in cache_keys
 #[test]
 fn what_is_written_to_a_bind_mount_is_thrown_away() {
     let env = TestEnv::new();

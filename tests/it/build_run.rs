@@ -4,7 +4,6 @@
 //!
 //! | scenario | why |
 //! | --- | --- |
-//! | 78 | there is no cache of layers yet: that what a bind mount was given to write leaves no trace is tested, that it is a hit is not |
 //! | 98, nodes | the devices of a machine are described in the test itself, and only those that every machine has are mounted |
 
 use std::fs;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::support::container::runc;
 use crate::support::{Registry, TestEnv, cargo, repository};
 
-fn component() -> PathBuf {
+pub fn component() -> PathBuf {
     let manifest = repository().join("examples/plugin-rust/Cargo.toml");
     // Where the build script builds the standard plugins: the standard library is there already.
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory").join("plugins");

@@ -129,7 +129,7 @@ fn the_target_stage_is_an_argument() {
 }
 
 // scenario 21
-// That another value takes the step from a cache is not tested, as no layer is kept for a second build; that the image is the same one, is.
+// With a cache: cache_keys, a_proxy_takes_the_layer_that_another_proxy_made.
 #[test]
 fn a_proxy_is_there_without_a_declaration_and_makes_no_other_image() {
     let env = TestEnv::new();

@@ -407,7 +407,7 @@ COPY --from=base ./foo ./named
 }
 
 // scenario 61
-// What a cache makes of it is not tested, as no layer is kept for a second build; that a second build sees what is there now, is.
+// With a cache: cache_keys, a_pattern_is_known_by_the_files_that_it_means.
 #[test]
 fn a_directory_of_the_context_may_be_a_file_the_next_time() {
     let env = TestEnv::new();

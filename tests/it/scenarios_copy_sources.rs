@@ -7,7 +7,7 @@ use crate::support::image::{files, files_below};
 use crate::support::{Kind, TestEnv};
 
 // scenarios 38 and 39
-// That a step is taken from a cache is not tested, as no layer is kept for a second build: what decides about it is seen from the layers.
+// With a cache: cache_keys, a_pattern_is_known_by_the_files_that_it_means.
 #[test]
 fn only_the_files_that_a_pattern_means_and_their_names_count_for_its_layer() {
     let env = TestEnv::new();

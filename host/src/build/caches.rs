@@ -62,6 +62,13 @@ pub struct Held {
 #[derive(Default)]
 pub struct Caches {
     renewed: std::sync::Mutex<BTreeSet<String>>,
+    /// Those that a process has had.
+    pub used: std::sync::Mutex<BTreeSet<String>>,
+}
+
+/// Where a directory is that is not a process's own.
+pub fn files(store: &Store, key: &str) -> PathBuf {
+    store.path().join("caches").join(key).join(FILES)
 }
 
 impl Caches {

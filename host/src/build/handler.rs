@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use crate::dockerfile::Keyword;
 use crate::dockerfile::lint::{Rule, RuleMessage};
 use crate::oci::Platform;
@@ -112,7 +114,7 @@ pub enum Place {
 }
 
 /// What lies at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileInfo {
     /// What it is.
     pub kind: FileKind,
@@ -129,7 +131,7 @@ pub struct FileInfo {
 }
 
 /// What a path is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileKind {
     /// A file with content.
     Regular,

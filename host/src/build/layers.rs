@@ -7,7 +7,6 @@ use tokio::task::block_in_place;
 
 use super::Backend;
 use super::error::Failure;
-use super::plan::StagePlan;
 use super::stage::{Shared, StageFiles, StageOutcome};
 use crate::image::{Image, Layer, LayerContent};
 use crate::rootfs::layered::{IndexedLayer, Layered};
@@ -17,8 +16,10 @@ use crate::rootfs::unpacked::UnpackedRootFs;
 
 impl Shared {
     /// The backend of a stage: mounts where a process will run, else a tree in memory.
-    pub(super) async fn open_files(&self, plan: &StagePlan, image: &Image, parent: Option<&StageOutcome>) -> Result<StageFiles, Failure> {
-        if !plan.runs() || self.deps.executor.is_err() {
+    ///
+    /// The files are those of `image`, and of `parent` where that is given.
+    pub(super) async fn open_files(&self, runs: bool, image: &Image, parent: Option<&StageOutcome>) -> Result<StageFiles, Failure> {
+        if !runs || self.deps.executor.is_err() {
             return Ok(StageFiles::Layered(self.layered_upon(image, parent)?));
         }
         let own = match &self.deps.backend {
@@ -29,7 +30,7 @@ impl Shared {
         if let Some(tree) = own {
             return Ok(StageFiles::Unpacked(self.layered_upon(image, parent)?, tree));
         }
-        let lowers = match parent.map(|parent| &parent.files) {
+        let lowers = match parent.and_then(|parent| parent.files.get()) {
             Some(StageFiles::Overlay(files)) => files.lock().unwrap_or_else(PoisonError::into_inner).lowers().to_vec(),
             _ => self.unpack(image).await?,
         };
@@ -38,7 +39,7 @@ impl Shared {
 
     /// A tree in memory of a stage's base.
     fn layered_upon(&self, image: &Image, parent: Option<&StageOutcome>) -> Result<Layered, Failure> {
-        match parent.and_then(|parent| parent.files.layered()) {
+        match parent.and_then(|parent| parent.files.get()).and_then(StageFiles::layered) {
             Some(tree) => {
                 let mut tree = tree.clone();
                 tree.begin();
@@ -67,7 +68,7 @@ impl Shared {
     }
 
     /// Brings a layer's blob here, once.
-    async fn fetch(&self, layer: &Layer) -> Result<(), Failure> {
+    pub(super) async fn fetch(&self, layer: &Layer) -> Result<(), Failure> {
         let LayerContent::Remote(source) = &layer.content else { return Ok(()) };
         let digest = layer.descriptor.digest;
         let cell = {
@@ -102,7 +103,8 @@ impl Shared {
         image.layers.iter().map(|layer| LayerSource { diff_id: layer.diff_id, blob: self.blob(layer) }).collect()
     }
 
-    fn blob(&self, layer: &Layer) -> std::path::PathBuf {
+    /// Where a layer's blob is, or will be when it has been fetched.
+    pub(super) fn blob(&self, layer: &Layer) -> std::path::PathBuf {
         match &layer.content {
             LayerContent::File(path) => path.clone(),
             LayerContent::Remote(_) => self.deps.store.blob_path(&layer.descriptor.digest),

@@ -3,6 +3,8 @@
 //! Knows no plugin, no flag and no registry protocol: it is handed a [`Deps`] of seams.
 
 mod bases;
+mod cache_mounts;
+mod cached;
 mod caches;
 mod checks;
 mod configure;
@@ -16,7 +18,9 @@ pub mod handler;
 /// The seam to whoever has base images.
 pub mod images;
 mod inputs;
+mod keys;
 mod layers;
+mod looks;
 mod lowering;
 mod mask;
 mod mounts;
@@ -35,8 +39,12 @@ pub mod ssh;
 mod stage;
 mod stages;
 mod unpacked;
+mod work;
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
 
 pub use bases::{WarmedImages, bases};
 pub use inputs::Inputs;
@@ -45,6 +53,7 @@ pub use outline::{Argument, Outline, Target, Wanted, outline, targets};
 pub use plan::{PlannedBase, Planner, StagePlan};
 pub use report::{Report, check, plan};
 
+use crate::cache::Cache;
 use crate::context::BuildContext;
 use crate::dockerfile::Source;
 use crate::fetch::Fetcher;
@@ -69,6 +78,8 @@ pub struct Deps {
     pub fetcher: Arc<Fetcher>,
     /// Where layers are kept.
     pub store: Store,
+    /// What earlier builds made; none where every step is to be carried out and nothing is to be kept.
+    pub cache: Option<Arc<Cache>>,
     /// Who runs commands; none where the place allows no sandbox, with the reason.
     pub executor: Result<Arc<dyn Executor>, String>,
     /// Where stages with commands have their files.
@@ -113,11 +124,18 @@ impl Deps {
     }
 }
 
-/// Builds the target stage. What checks find is said as it is found, also where the build fails.
+/// Builds the target stage. What checks find is said as it is found, also where the build fails. Nothing is carried out before `permit` is
+/// given, which is awaited beside the planning.
 ///
 /// # Errors
 /// All that is wrong with the Dockerfile, else the first failure; every other stage is stopped then. Nothing has been pushed.
-pub async fn build(settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Result<Image, BuildError> {
+pub async fn build(
+    settings: Arc<BuildSettings>,
+    deps: Arc<Deps>,
+    permit: impl Future<Output = Result<(), BuildError>> + Send + 'static,
+) -> Result<Image, BuildError> {
+    let mut beside = JoinSet::new();
+    beside.spawn(permit);
     let inputs = deps.inputs();
     let checks = Arc::new(report::checks(&settings, &inputs)?);
     let planned = report::planned(&settings, &inputs, &checks, Purpose::Build).await;
@@ -125,7 +143,7 @@ pub async fn build(settings: Arc<BuildSettings>, deps: Arc<Deps>) -> Result<Imag
     let planner = planned.map_err(BuildError::from)?;
     refuse(&checks)?;
     let target = planner.graph.target;
-    let outcome = stage::run_all(planner, target, Arc::clone(&settings), Arc::clone(&deps)).await;
+    let outcome = stage::run_all(planner, target, Arc::clone(&settings), Arc::clone(&deps), beside).await;
     // Those that could only be found while the stages were built.
     say(&checks, deps.reporter.as_ref());
     let image = outcome?;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use super::Deps;
 use super::caches::{Held, Wanted};
@@ -139,6 +140,7 @@ impl Mounts {
         }
         for (key, (wanted, files, sharing)) in all {
             let mut fill = |fresh: &Path| match files {
+                _ if shared.restore_mount(&key, fresh)? => Ok(()),
                 None => Ok(()),
                 Some(files) => {
                     let from = self.beneath(files, wanted.path, false, &shared.deps)?;
@@ -156,6 +158,7 @@ impl Mounts {
             };
             let (no_cache, store) = (shared.settings.run.no_cache, &shared.deps.store);
             let held = shared.caches.take(&wanted, sharing, no_cache, store, &shared.cancel, &mut fill)?;
+            shared.caches.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
             self.caches.insert(key, held);
         }
         Ok(())

@@ -46,11 +46,6 @@ pub enum PlannedBase {
 }
 
 impl StagePlan {
-    /// Whether a process will run, as far as is known.
-    pub fn runs(&self) -> bool {
-        !self.rest.is_empty() || self.steps.iter().any(Step::runs)
-    }
-
     /// The stages that must be built before this one can be.
     pub fn needs(&self) -> BTreeSet<usize> {
         let base = match self.base {

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::Deps;
 use super::error::Failure;
-use super::handler::{FileInfo, FileKind, Inspect, LookError, Place};
+use super::handler::{FileInfo, FileKind, LookError};
 use super::stage::{Shared, StageFiles, StageOutcome};
 use crate::context::{BuildContext, GitReference, Location};
 use crate::fetch::Downloaded;
@@ -73,10 +73,17 @@ impl SourceFiles {
     /// Brings here what has to be fetched before the files can be read.
     pub async fn fetch(&self) -> Result<(), Failure> {
         match self {
-            Self::Stage(outcome, shared) => match &outcome.files {
-                StageFiles::Layered(_) | StageFiles::Unpacked(..) => shared.fetch_blobs(&outcome.image).await,
-                StageFiles::Overlay(_) => Ok(()),
-            },
+            Self::Stage(outcome, shared) => {
+                if outcome.files.get().is_none() {
+                    let files = StageFiles::Layered(shared.image_files(&outcome.image)?);
+                    // Another step may have been faster, with the same files.
+                    let _ = outcome.files.set(files);
+                }
+                match outcome.files.get() {
+                    Some(StageFiles::Overlay(_)) => Ok(()),
+                    _ => shared.fetch_blobs(&outcome.image).await,
+                }
+            }
             Self::Image(image, shared) => shared.fetch_blobs(image).await,
             Self::Context(_) | Self::Inline(_) => Ok(()),
         }
@@ -101,9 +108,9 @@ impl SourceFiles {
     pub fn directories(&self, deps: &Deps, made: &mut Vec<crate::rootfs::store::TemporaryDirectory>) -> Result<Vec<PathBuf>, Failure> {
         Ok(match self {
             Self::Context(context) if context.ignore_path.is_none() => vec![context.root.clone()],
-            Self::Stage(outcome, shared) => match &outcome.files {
-                StageFiles::Overlay(files) => files.lock().unwrap_or_else(PoisonError::into_inner).lowers().to_vec(),
-                StageFiles::Layered(_) | StageFiles::Unpacked(..) => Handle::current().block_on(shared.unpack(&outcome.image))?,
+            Self::Stage(outcome, shared) => match outcome.files.get() {
+                Some(StageFiles::Overlay(files)) => files.lock().unwrap_or_else(PoisonError::into_inner).lowers().to_vec(),
+                _ => Handle::current().block_on(shared.unpack(&outcome.image))?,
             },
             Self::Image(image, shared) => Handle::current().block_on(shared.unpack(image))?,
             // What is ignored must not be seen, so what is left is copied.
@@ -236,63 +243,4 @@ const ENTRIES_LIMIT: usize = 10_000;
 
 fn failed(error: crate::rootfs::tree::TreeError) -> LookError {
     LookError::Failed(error.to_string())
-}
-
-/// Looks at a stage while it is built.
-pub struct LiveLook<'a> {
-    /// The stage's files.
-    pub files: &'a mut StageFiles,
-    /// The build.
-    pub shared: &'a Arc<Shared>,
-    /// The stage's place.
-    pub index: usize,
-}
-
-impl LiveLook<'_> {
-    fn tree(&mut self, place: &Place) -> Result<TreeLook, LookError> {
-        match place {
-            Place::Context(name) if name.is_empty() => TreeLook::context(&self.shared.deps.context),
-            Place::Context(name) => {
-                let context = Handle::current().block_on(self.shared.planner.context(name));
-                match context.map_err(|failure| LookError::Failed(failure.message))? {
-                    Some(context) => TreeLook::context(&context),
-                    None => Err(LookError::NotFound),
-                }
-            }
-            Place::RootFs => match self.files {
-                StageFiles::Overlay(files) => {
-                    let merged = files.get_mut().unwrap_or_else(PoisonError::into_inner).merged().map(Path::to_owned);
-                    let root = merged
-                        .map_err(|e| LookError::Failed(e.to_string()))
-                        .and_then(|path| Root::open(&path).map_err(|e| LookError::Failed(e.to_string())));
-                    Ok(TreeLook(Arc::new(Disk::new(root?))))
-                }
-                StageFiles::Layered(tree) | StageFiles::Unpacked(tree, _) => Ok(TreeLook(Arc::new(tree.clone()))),
-            },
-            Place::Stage(name) => {
-                let earlier = self.shared.planner.graph.earlier(name, self.index).ok_or(LookError::NotFound)?;
-                let look = async {
-                    let outcome = self.shared.outcome(earlier).await.map_err(|e| LookError::Failed(e.to_string()))?;
-                    let files = SourceFiles::Stage(outcome, Arc::clone(self.shared));
-                    files.fetch().await.map_err(|e| LookError::Failed(e.message))?;
-                    files.tree().map_err(|e| LookError::Failed(e.message))
-                };
-                Handle::current().block_on(look).map(TreeLook)
-            }
-        }
-    }
-}
-
-impl Inspect for LiveLook<'_> {
-    fn stat(&mut self, place: &Place, path: &str) -> Result<Option<FileInfo>, LookError> {
-        self.tree(place)?.stat(path)
-    }
-
-    fn read(&mut self, place: &Place, path: &str) -> Result<Vec<u8>, LookError> {
-        self.tree(place)?.read(path)
-    }
-
-    fn entries(&mut self, place: &Place, path: &str) -> Result<Vec<String>, LookError> {
-        self.tree(place)?.entries(path)
-    }
 }

@@ -4,7 +4,8 @@ use tokio::task::block_in_place;
 
 use super::error::Failure;
 use super::layers::indexed;
-use super::stage::{Shared, image_layer};
+use super::stage::Shared;
+use super::work::image_layer;
 use crate::image::Image;
 use crate::layer::LayerWriter;
 use crate::rootfs::layered::Layered;
@@ -20,7 +21,7 @@ impl Shared {
         if image.layers.len() == kept {
             return Ok(image);
         }
-        self.fetch_blobs(base).await?;
+        self.fetch_blobs(&image).await?;
         let layer = block_in_place(|| {
             let store = &self.deps.store;
             let mut tree = Layered::on(self.sources(base).into_iter().map(indexed).collect(), store.temporary_files());

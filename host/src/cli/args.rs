@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::cache::CacheArguments;
 use super::commands::index::IndexCommand;
 use super::commands::push::PushArguments;
 use super::commands::warmer::WarmerArguments;
@@ -188,6 +189,9 @@ pub struct BuildArguments {
     /// Where the image goes.
     #[command(flatten)]
     pub output: OutputArguments,
+    /// What is kept between builds.
+    #[command(flatten)]
+    pub cache: CacheArguments,
     /// How registries are spoken to.
     #[command(flatten)]
     pub registry: RegistryArguments,

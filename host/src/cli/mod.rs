@@ -3,6 +3,7 @@
 mod answer;
 mod args;
 mod aside;
+mod cache;
 mod commands;
 mod compat;
 mod container;

@@ -82,6 +82,7 @@ pub fn ground(args: &BuildArguments) -> Ground {
         Some(PathBuf::from(args.context.context.strip_prefix("dir://").unwrap_or(&args.context.context)))
             .filter(|path| path.is_absolute() || path.exists()),
     );
+    keep.extend(args.cache.cache_repo.as_deref().and_then(|text| text.strip_prefix("oci:")).map(PathBuf::from));
     keep.extend(args.context.build_contexts.iter().filter_map(|text| {
         let (_, source) = text.split_once('=')?;
         let path = source.strip_prefix("oci-layout://").unwrap_or(source);

@@ -70,6 +70,7 @@ impl Terminal {
             Event::StepFinished { step, milliseconds } => {
                 json!({ "level": "info", "msg": "done", "step": step, "milliseconds": milliseconds })
             }
+            Event::StepCached { step } => json!({ "level": "info", "msg": "cached", "step": step }),
             Event::Transfer { what, digest, size, place } => {
                 json!({ "level": "info", "msg": what, "digest": digest, "size": size, "place": place })
             }
@@ -108,6 +109,7 @@ impl Reporter for Terminal {
                 let seconds = format!("{}.{:02} s", milliseconds / 1000, milliseconds % 1000 / 10);
                 self.write(format!("{} {}", self.paint("36", &step), self.paint("2", &format!("done in {seconds}"))).as_bytes());
             }
+            Event::StepCached { step } if self.steps => self.write(format!("{} CACHED", self.paint("36", &step)).as_bytes()),
             Event::Transfer { what, digest, size, place } if self.steps => {
                 let short: String = digest.chars().take(19).collect();
                 self.write(format!("{what} {short} ({}) {place}", human(size)).as_bytes());

@@ -12,8 +12,8 @@ use crate::oci::{Descriptor, Digest, Document, DocumentError, Hasher, ImageConfi
 use super::{Image, ImageError, LayerContent};
 
 const VERSION: &str = "1.0.0";
-const DOCUMENT_LIMIT: u64 = 8 * 1024 * 1024;
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const DOCUMENT_LIMIT: u64 = 8 * 1024 * 1024;
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Why a layout cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum LayoutError {
 /// A directory of blobs by digest, with an index.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl Layout {
@@ -109,10 +109,15 @@ impl Layout {
     /// # Errors
     /// They cannot be written.
     pub fn finish(&self, manifest: &Descriptor) -> Result<(), LayoutError> {
+        self.write_index(vec![manifest.clone()])
+    }
+
+    /// Writes the marker and an index.
+    pub(super) fn write_index(&self, manifests: Vec<Descriptor>) -> Result<(), LayoutError> {
         let index = ImageIndex {
             schema_version: 2,
             media_type: Some(MediaType::OciIndex),
-            manifests: vec![manifest.clone()],
+            manifests,
             annotations: Default::default(),
             other: serde_json::Map::new(),
         };
@@ -241,7 +246,7 @@ impl Layout {
         }
     }
 
-    fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, LayoutError> {
+    pub(super) fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, LayoutError> {
         let mut bytes = Vec::new();
         let file = fs::File::open(path).map_err(failed(path))?;
         file.take(limit + 1).read_to_end(&mut bytes).map_err(failed(path))?;
@@ -268,7 +273,7 @@ impl Layout {
     }
 }
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> LayoutError {
+pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> LayoutError {
     let path = path.to_owned();
     move |source| LayoutError::File { path, source }
 }

@@ -5,6 +5,7 @@
 mod archive;
 mod layout;
 mod mutate;
+mod named;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::oci::{Descriptor, DiffId, Digest, ImageConfig, LayerCompression, Mani
 
 pub use archive::{Archive, Entry};
 pub use layout::{Layout, LayoutError};
+pub use named::LayoutLock;
 pub use validate::{ImageError, check_config};
 
 /// An image.

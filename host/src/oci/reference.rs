@@ -72,6 +72,12 @@ impl Reference {
         }
     }
 
+    /// The same repository with another tag, which must be one.
+    #[must_use]
+    pub fn tagged(&self, tag: &str) -> Self {
+        Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }
+    }
+
     /// The same repository by digest alone.
     #[must_use]
     pub fn at(&self, digest: Digest) -> Self {

@@ -53,6 +53,8 @@ pub(super) struct Endpoint {
     pub(super) namespace: Option<String>,
     /// How often a request is tried.
     pub(super) tries: u32,
+    /// Whether something is to be deleted, for which registries want a right of its own.
+    pub(super) deletes: bool,
 }
 
 /// A request to an [`Endpoint`].
@@ -254,6 +256,7 @@ impl Endpoint {
     fn scopes(&self, also_reads: &[String]) -> Vec<String> {
         let actions = match self.host.access {
             Access::Pull => "pull",
+            Access::Push if self.deletes => "pull,delete",
             Access::Push => "pull,push",
         };
         let own = (!self.repository.is_empty()).then(|| format!("repository:{}:{actions}", self.repository));

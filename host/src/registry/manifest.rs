@@ -50,6 +50,15 @@ impl ContentCache {
         (Digest::of(&bytes) == digest).then(|| bytes.into())
     }
 
+    /// Whether nothing is at hand for sure.
+    async fn is_empty(&self) -> bool {
+        let Some(directory) = &self.0 else { return false };
+        match tokio::fs::read_dir(directory).await {
+            Ok(mut entries) => matches!(entries.next_entry().await, Ok(None)),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+
     /// Keeps content; a cache that cannot be written to is no failure.
     pub(super) async fn put(&self, digest: Digest, bytes: &[u8]) {
         let Some(directory) = &self.0 else { return };
@@ -105,6 +114,8 @@ impl Endpoint {
     pub(super) async fn document(&self, version: &Version, cache: &ContentCache) -> Result<Fetched, Cause> {
         let digest = match version {
             Version::Digest(digest) => Some(*digest),
+            // Where nothing is at hand, it would be fetched all the same.
+            Version::Tag(_) if cache.is_empty().await => None,
             Version::Tag(_) => self.resolve(version).await?,
         };
         let Some(digest) = digest else { return self.get_manifest(version, cache).await };
@@ -152,6 +163,16 @@ impl Endpoint {
         let document = Document::parse(&bytes, &kind)?;
         cache.put(received, &bytes).await;
         Ok(Fetched { digest: received, bytes, document })
+    }
+
+    /// The bytes under a version, whatever they say; none where there is nothing.
+    pub(super) async fn find_manifest(&self, version: &Version, limit: u64) -> Result<Option<Bytes>, Cause> {
+        let request = self.manifest_request(Method::GET, version).await?;
+        match self.whole(&request, "the manifest", limit).await? {
+            Ok(answer) => Ok(Some(answer.body.into())),
+            Err(other) if other.response.status().as_u16() == 404 => Ok(None),
+            Err(other) => Err(self.failed(other).await),
+        }
     }
 
     async fn manifest_request(&self, method: Method, version: &Version) -> Result<Request, Cause> {

@@ -21,6 +21,7 @@ mod push;
 mod referrers;
 mod route;
 mod settings;
+mod tags;
 mod tls;
 mod token;
 mod transport;
@@ -49,6 +50,9 @@ use keychain::Keychain;
 use manifest::ContentCache;
 use transport::Transport;
 
+/// How many more questions are asked at a time than blobs are sent: an answer is short.
+const PROBES: usize = 3;
+
 /// Speaks to registries. Cheap to clone; clones share connections, tokens and what is known of registries. Safe to use
 /// for many transfers at a time.
 #[derive(Clone)]
@@ -64,6 +68,8 @@ struct Inner {
     cache: ContentCache,
     downloads: Semaphore,
     uploads: Semaphore,
+    /// Questions about blobs that are to be uploaded.
+    probes: Semaphore,
     memory: Mutex<Memory>,
 }
 
@@ -109,6 +115,7 @@ impl Client {
             cache,
             downloads: Semaphore::new(parallel),
             uploads: Semaphore::new(parallel),
+            probes: Semaphore::new(parallel * PROBES),
             memory: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })

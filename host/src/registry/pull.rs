@@ -18,6 +18,8 @@ use super::{Client, settle};
 
 /// No honest configuration is larger.
 const CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
+/// Tries for what need not be there.
+const PATIENCE: u32 = 3;
 
 /// An image in a registry: its documents, verified, and where its layers are.
 #[derive(Clone, Debug)]
@@ -151,6 +153,24 @@ impl Client {
             }
         }
         Err(self.unmapped(reference, &version, attempts.cause()).await)
+    }
+
+    /// The bytes of the manifest under a tag of a repository, and of no mirror, in one request; none where the registry has nothing there.
+    /// With [`Access::Push`] they are asked for in the way that what is pushed goes.
+    ///
+    /// # Errors
+    /// It is larger than `limit`, or nobody knows.
+    pub async fn find_manifest(&self, reference: &Reference, access: Access, limit: u64) -> Result<Option<Bytes>, RegistryError> {
+        let find = async {
+            let mut endpoint = match access {
+                Access::Push => self.destination(reference).await?,
+                Access::Pull => self.own(reference.registry(), reference.repository(), access),
+            };
+            // Whoever asks can do without, and does not want to wait long.
+            endpoint.tries = endpoint.tries.min(PATIENCE);
+            endpoint.find_manifest(&reference.version(), limit).await
+        };
+        find.await.map_err(|cause| RegistryError::new("look for", reference, cause))
     }
 
     /// A blob of at most `limit` bytes, verified.

@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::error::{Cause, RegistryError};
 use super::manifest::MANIFEST_LIMIT;
 use super::referrers::subject;
-use super::upload::{Bulk, Opened};
+use super::upload::{Bulk, Opened, Session};
 
 /// A blob to push.
 #[derive(Clone, Debug)]
@@ -44,6 +44,14 @@ pub enum Pushed {
     Mounted,
     /// It was sent.
     Sent,
+}
+
+/// What is known of a blob before it is sent.
+enum Probed {
+    /// It need not be.
+    There(Pushed),
+    /// It has to be; a session may have been opened.
+    Missing(Option<Session>),
 }
 
 impl Client {
@@ -81,10 +89,18 @@ impl Client {
         if self.memory().pushed.contains(&place) {
             return Ok(Pushed::Exists);
         }
-        let Ok(_permit) = self.inner.uploads.acquire().await else {
-            return Err(Cause::Settings("the client is shut down".to_owned()));
+        let closed = || Cause::Settings("the client is shut down".to_owned());
+        let found = {
+            let _probe = self.inner.probes.acquire().await.map_err(|_| closed())?;
+            self.probe(&endpoint, blob).await?
         };
-        let pushed = self.bring(&endpoint, blob).await?;
+        let pushed = match found {
+            Probed::There(pushed) => pushed,
+            Probed::Missing(session) => {
+                let _permit = self.inner.uploads.acquire().await.map_err(|_| closed())?;
+                self.bring(&endpoint, blob, session).await?
+            }
+        };
         let mut memory = self.memory();
         memory.pushed.insert(place.clone());
         memory.holders.entry(digest).or_default().push((place.0, place.1));
@@ -98,22 +114,34 @@ impl Client {
         Ok(pushed)
     }
 
-    async fn bring(&self, endpoint: &Endpoint, blob: &PushBlob) -> Result<Pushed, Cause> {
+    /// Asks whether a blob is there, or can be taken over.
+    async fn probe(&self, endpoint: &Endpoint, blob: &PushBlob) -> Result<Probed, Cause> {
         let descriptor = &blob.descriptor;
-        let opened = match self.mount_source(endpoint, blob) {
-            Some(from) => endpoint.open_upload(Some((descriptor, &from))).await?,
-            None if endpoint.has_blob(descriptor.digest).await? => return Ok(Pushed::Exists),
-            None => endpoint.open_upload(None).await?,
+        let Some(from) = self.mount_source(endpoint, blob) else {
+            return Ok(if endpoint.has_blob(descriptor.digest).await? { Probed::There(Pushed::Exists) } else { Probed::Missing(None) });
         };
-        let session = match opened {
-            Opened::Mounted => return Ok(Pushed::Mounted),
+        let session = match endpoint.open_upload(Some((descriptor, &from))).await? {
+            Opened::Mounted => return Ok(Probed::There(Pushed::Mounted)),
             Opened::Session(session) => session,
         };
         // The registry would not take it over, or does not have it there any more.
-        if self.mount_source(endpoint, blob).is_some() && endpoint.has_blob(descriptor.digest).await? {
+        if endpoint.has_blob(descriptor.digest).await? {
             endpoint.abort_upload(session).await;
-            return Ok(Pushed::Exists);
+            return Ok(Probed::There(Pushed::Exists));
         }
+        Ok(Probed::Missing(Some(session)))
+    }
+
+    /// Sends a blob, through a session that has been opened where there is one.
+    async fn bring(&self, endpoint: &Endpoint, blob: &PushBlob, session: Option<Session>) -> Result<Pushed, Cause> {
+        let descriptor = &blob.descriptor;
+        let session = match session {
+            Some(session) => session,
+            None => match endpoint.open_upload(None).await? {
+                Opened::Mounted => return Ok(Pushed::Mounted),
+                Opened::Session(session) => session,
+            },
+        };
         let bulk = match &blob.content {
             PushContent::Bytes(bytes) => {
                 check_size(bytes.len() as u64, descriptor, None)?;
@@ -185,7 +213,7 @@ impl Client {
     }
 
     /// Where a push goes: to one place, whatever other places there are.
-    async fn destination(&self, to: &Reference) -> Result<Endpoint, Cause> {
+    pub(super) async fn destination(&self, to: &Reference) -> Result<Endpoint, Cause> {
         let mut places = self.places(to.registry(), to.repository(), &to.version(), Access::Push).await?;
         let mut endpoint = places.swap_remove(0);
         endpoint.tries = self.inner.transport.settings.tries(Access::Push);

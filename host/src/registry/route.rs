@@ -169,6 +169,7 @@ impl Client {
             repository: repository.to_owned(),
             namespace: None,
             tries,
+            deletes: false,
         }
     }
 

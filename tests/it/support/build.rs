@@ -23,6 +23,7 @@ pub struct Build<'a> {
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
     insecure: bool,
+    writes_layout: bool,
 }
 
 /// A build that has ended.
@@ -65,6 +66,7 @@ impl<'a> Build<'a> {
             arguments: Vec::new(),
             variables: Vec::new(),
             insecure: true,
+            writes_layout: true,
         }
     }
 
@@ -177,6 +179,12 @@ impl<'a> Build<'a> {
         self
     }
 
+    /// Without the layout that the other builds write, for which every layer has to be here.
+    pub fn without_layout(mut self) -> Self {
+        self.writes_layout = false;
+        self
+    }
+
     /// Runs it to its end. Nothing that it says or writes shows a secret that it was given.
     pub fn finish(self) -> Finished {
         let secrets = secrets::given(self.env, &self.variables);
@@ -185,7 +193,10 @@ impl<'a> Build<'a> {
         let mut command = Command::new("time");
         command.args(["--quiet", "--format=%M", "--output"]).arg(&usage).args(&self.before).arg(&self.program).args(self.subcommand);
         command.arg("--context").arg(&self.context).arg("--dockerfile").arg(&self.dockerfile);
-        command.arg("--store").arg(&self.store).arg("--oci-layout-path").arg(&self.layout);
+        command.arg("--store").arg(&self.store);
+        if self.writes_layout {
+            command.arg("--oci-layout-path").arg(&self.layout);
+        }
         if self.insecure {
             command.args(["--insecure", "--insecure-pull"]);
         }

@@ -1,6 +1,7 @@
 //! What the tests share: a clean place for each, the registries that `./test` starts, and images read back byte by byte.
 
 pub mod build;
+pub mod cache;
 #[path = "../../../host/build/cargo.rs"]
 pub mod cargo;
 pub mod conformance;
@@ -27,7 +28,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tempfile::TempDir;
 
-pub use build::Build;
+pub use build::{Build, Finished};
 pub use image::{Entry, Image, Kind, Tree};
 pub use registry::{Registry, digest_of};
 

@@ -39,6 +39,10 @@ pub struct Passed {
     pub status: u16,
     /// Bytes of the request's body.
     pub sent: usize,
+    /// When it arrived.
+    pub began: Instant,
+    /// When its answer was on its way.
+    pub ended: Instant,
 }
 
 impl Passed {
@@ -46,6 +50,20 @@ impl Passed {
     pub fn brings_blob(&self) -> bool {
         self.target.contains("/blobs/uploads/") && self.sent > 0
     }
+}
+
+/// How many requests at most came after each other, each after the answer to the one before: the round trips of whoever sent them.
+pub fn rounds(passed: &[Passed]) -> usize {
+    let mut passed: Vec<&Passed> = passed.iter().collect();
+    passed.sort_by_key(|passed| passed.ended);
+    let (mut rounds, mut last) = (0, None);
+    for passed in passed {
+        if last.is_none_or(|last| passed.began >= last) {
+            rounds += 1;
+            last = Some(passed.ended);
+        }
+    }
+    rounds
 }
 
 /// A running proxy; it ends with the process.
@@ -121,6 +139,7 @@ impl Shared {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
         let done = (|| {
+            let began = Instant::now();
             let fault = (self.fault)(&method, &target);
             if fault == Fault::ResetBefore {
                 return reset(&client);
@@ -140,7 +159,14 @@ impl Shared {
             let answer = self.ask(&text, &body)?;
             let end = end_of_head(&answer)?;
             let status = String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()?;
-            self.passed.lock().expect("nobody panics with it").push(Passed { method: method.clone(), target, status, sent: body.len() });
+            self.passed.lock().expect("nobody panics with it").push(Passed {
+                method: method.clone(),
+                target,
+                status,
+                sent: body.len(),
+                began,
+                ended: Instant::now(),
+            });
             self.answer(&mut client, answer, end, fault)
         })();
         self.now.fetch_sub(1, Ordering::SeqCst);

@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::build::error::BuildError;
 use crate::build::settings::{BuildSettings, Isolation};
@@ -10,7 +10,9 @@ use crate::cli::aside::Aside;
 use crate::cli::inputs::inputs;
 use crate::cli::isolation::Chosen;
 use crate::cli::log::LogArguments;
-use crate::cli::{compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugin_config, plugins, registry, settings};
+use crate::cli::{
+    cache, compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugin_config, plugins, registry, settings,
+};
 use crate::context::Location;
 use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
@@ -80,6 +82,10 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let mut fetching = settings::fetch_settings(args, &settings.run)?;
     let outputs = output::outputs(&args.output, args.compat.old_tar_path.as_deref())?;
     let mut registry = registry::registry_settings(&args.registry)?;
+    let cached = cache::cache(&args.cache, settings.run.no_cache, &outputs.destinations)?;
+    if let Some((place, _)) = &cached {
+        place.allow(&mut registry);
+    }
     let reporter: Arc<dyn Reporter> = Arc::new(Redacting::new(Arc::new(log::reporter(&args.log)), Arc::clone(secrets)));
     let mut plugin_settings =
         plugins::plugin_settings(&args.plugin, &args.registry, &mut |warning| reporter.log(Level::Warning, &warning))?;
@@ -119,9 +125,11 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     for note in compat::notes(args, tree.is_some()) {
         reporter.log(Level::Info, &note);
     }
+    let cache = cached.map(|(place, settings)| place.open(settings, &client, &store, &reporter));
     let deps = Arc::new(Deps {
         handlers,
         client,
+        cache,
         fetcher: Arc::new(fetcher),
         store,
         executor: place.executor,
@@ -225,10 +233,20 @@ struct Work {
 impl Work {
     async fn carry_out(self) -> Result<(), Stop> {
         let Self { settings, outputs, deps, .. } = self;
-        if !outputs.no_push && !self.skip_check {
-            check_push(&outputs, &deps.client).await?;
-        }
-        let image = build(settings, Arc::clone(&deps)).await?;
+        let refused = Arc::new(Mutex::new(None));
+        let permit = {
+            let (refused, client, outputs) = (Arc::clone(&refused), deps.client.clone(), outputs.clone());
+            let check = !outputs.no_push && !self.skip_check;
+            async move {
+                let checked = if check { check_push(&outputs, &client).await } else { Ok(()) };
+                checked.inspect_err(|error| *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()))
+            }
+        };
+        let built = build(settings, Arc::clone(&deps), permit).await;
+        let image = built.map_err(|error| match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(refused) => Stop::Permission(refused),
+            None => Stop::Build(error),
+        })?;
         let descriptor = export::write(&image, &outputs, &deps.client, &deps.store.blobs()).await;
         let descriptor = descriptor.map_err(|e| Stop::Push(BuildError::because("failed to write the image", e)))?;
         deps.reporter.log(Level::Info, &format!("image {}", descriptor.digest));
@@ -240,10 +258,10 @@ impl Work {
 }
 
 /// Whether every destination may be pushed to.
-pub(in crate::cli) async fn check_push(outputs: &Outputs, client: &Client) -> Result<(), Stop> {
+pub(in crate::cli) async fn check_push(outputs: &Outputs, client: &Client) -> Result<(), BuildError> {
     for destination in &outputs.destinations {
         let checked = client.check_push(destination).await;
-        checked.map_err(|e| Stop::Permission(BuildError::registry(format!("cannot push to {destination}"), e)))?;
+        checked.map_err(|e| BuildError::registry(format!("cannot push to {destination}"), e))?;
     }
     Ok(())
 }

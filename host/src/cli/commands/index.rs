@@ -79,7 +79,7 @@ fn attempt(args: &CreateArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
 }
 
 async fn make(args: &CreateArguments, name: &Reference, annotations: BTreeMap<String, String>, client: &Client) -> Result<Digest, Stop> {
-    check_push(&Outputs { destinations: vec![name.clone()], ..Outputs::default() }, client).await?;
+    check_push(&Outputs { destinations: vec![name.clone()], ..Outputs::default() }, client).await.map_err(Stop::Permission)?;
     let mut members: Vec<Member> = Vec::new();
     for image in &args.images {
         let found = match layout_of(image) {

@@ -58,7 +58,7 @@ fn attempt(args: &PushArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let failed = |error| Stop::Push(BuildError::because("failed to push the image", error));
     let pushed = session.runtime.block_on(async {
         if !args.to.skip_push_permission_check {
-            check_push(&outputs, &session.client).await?;
+            check_push(&outputs, &session.client).await.map_err(Stop::Permission)?;
         }
         let image = tokio::task::block_in_place(|| read(&args.path, &store));
         let image = image.map_err(|e| Stop::Push(BuildError::because(format!("cannot read {}", args.path.display()), e)))?;

@@ -1,0 +1,277 @@
+//! A cache in a registry: what goes over the wire, what is believed, and that it never ends a build.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::cache::{CACHED, hits};
+use crate::support::proxy::{Fault, Passed, Proxy, rounds};
+use crate::support::{Image, Registry, TestEnv, digest_of, run, unique};
+
+const BUSYBOX: &str = "FROM {registry}/base/busybox:latest\n";
+
+/// Ten instructions beside the FROM, of which seven make layers.
+const TEN: &str = "COPY one /one
+RUN cat /one > /two
+ENV A=1
+WORKDIR /srv
+COPY two dir/
+RUN echo $A > /srv/three
+LABEL a=b
+RUN echo four > /four
+COPY --chown=1:1 three /five
+CMD [\"true\"]
+";
+
+fn place() -> TestEnv {
+    let env = TestEnv::new();
+    env.files(&["one", "two", "three"]);
+    env
+}
+
+fn blobs_fetched(passed: &[Passed]) -> Vec<&Passed> {
+    passed.iter().filter(|passed| passed.method == "GET" && passed.target.contains("/blobs/")).collect()
+}
+
+fn blobs_sent(passed: &[Passed]) -> Vec<&Passed> {
+    passed.iter().filter(|passed| passed.brings_blob()).collect()
+}
+
+/// The tags of a repository.
+fn tags(repository: &str) -> Vec<String> {
+    let text = run(Command::new("skopeo").args(["list-tags", "--tls-verify=false", &format!("docker://{repository}")]));
+    let list: Value = serde_json::from_str(&text).expect("tags are listed as JSON");
+    let tags = list["Tags"].as_array().expect("tags");
+    tags.iter().map(|tag| tag.as_str().expect("a tag").to_owned()).collect()
+}
+
+#[test]
+fn a_rebuild_from_the_cache_fetches_and_sends_nothing() {
+    let env = place();
+    let address = &Registry::open().address;
+    let proxy = Proxy::start(address, Duration::from_millis(40), |_, _| Fault::None);
+    let destination = format!("{}/test/{}:latest", proxy.address, unique());
+    let dockerfile = format!("FROM {}/base/busybox:latest\n{TEN}", proxy.address);
+    let build = || env.build(&dockerfile).repeatable().args(CACHED).push_to(&destination);
+    // No output that would want the layers here.
+    let first = build().finish();
+    assert_eq!(hits(&first), ".......", "{}", first.stderr);
+    let sent = proxy.take();
+    let layers = first.image().layers();
+    assert_eq!(blobs_sent(&sent).len(), 7 + 2, "each layer once, the image's configuration, and the records': {sent:?}");
+
+    // Once on the machine of the first build, once on another one.
+    for (store, most, fetched) in [("store", 6, 0), ("other", 6, 1)] {
+        let again = build().store(env.path(store)).without_layout().finish();
+        let passed = proxy.take();
+        assert_eq!(hits(&again), "hhhhhhh", "{}", again.stderr);
+        assert_eq!(blobs_fetched(&passed).len(), fetched, "nothing but the base's configuration: {passed:?}");
+        assert!(blobs_sent(&passed).is_empty(), "{passed:?}");
+        let count = rounds(&passed);
+        assert!(count <= most, "{count} round trips: {passed:#?}");
+        if store == "other" {
+            assert_eq!(env.path("other/layers").read_dir().expect("a store").count(), 0, "nothing is unpacked");
+        }
+        let image = Image::pull(&env, &destination.replace(&proxy.address, address));
+        assert_eq!((image.layers(), image.digest), (layers, first.image().digest));
+    }
+}
+
+#[test]
+fn hits_reach_another_repository_by_mount() {
+    let env = place();
+    let proxy = Proxy::counting(&Registry::open().address);
+    let cache = format!("{}/test/{}/cache", proxy.address, unique());
+    let dockerfile = format!("FROM {}/base/busybox:latest\n{TEN}", proxy.address);
+    let build = |to: &str| env.build(&dockerfile).repeatable().args(CACHED).arg(format!("--cache-repo={cache}")).push_to(to);
+    let to = || format!("{}/test/{}:latest", proxy.address, unique());
+    let first = build(&to()).succeed();
+    proxy.take();
+    let other = to();
+    let again = build(&other).store(env.path("other")).without_layout().finish();
+    let passed = proxy.take();
+    assert_eq!(hits(&again), "hhhhhhh");
+    assert_eq!(blobs_sent(&passed).len(), 1, "the configuration of the image alone: {passed:?}");
+    let mounted = passed.iter().filter(|passed| passed.target.contains("mount=") && passed.status == 201).count();
+    assert_eq!(mounted, first.layers(), "{passed:?}");
+    assert_eq!(Image::pull(&env, &other).digest, first.digest);
+}
+
+#[test]
+fn hits_of_another_registry_are_passed_through() {
+    let env = place();
+    let cache = format!("{}/test/{}", Registry::open().address, unique());
+    let login = env.path("home/.docker/config.json");
+    let guarded = Registry::guarded();
+    crate::support::write(&login, format!(r#"{{"auths":{{"{}":{{"auth":"{}"}}}}}}"#, guarded.address, crate::support::registry::BASIC));
+    let build = |to: &str| env.build(&format!("{BUSYBOX}{TEN}")).repeatable().args(CACHED).arg(format!("--cache-repo={cache}")).push_to(to);
+    let first = build(&guarded.fresh()).succeed();
+    let to = guarded.fresh();
+    let again = build(&to).store(env.path("other")).without_layout().finish();
+    assert_eq!(hits(&again), "hhhhhhh", "{}", again.stderr);
+    assert_eq!(digest_of(guarded.raw_manifest(&to).expect("it was pushed").as_bytes()), first.digest);
+    assert!(!env.path("other/layers").read_dir().expect("a store").any(|_| true), "nothing is unpacked on the way");
+}
+
+/// kaniko-asks 4: what follows a miss is looked for as well, and only what a later step needs is fetched.
+#[test]
+fn a_late_miss_needs_the_layers_below_it_only_where_it_looks_at_them() {
+    let env = place();
+    let proxy = Proxy::counting(&Registry::open().address);
+    let destination = format!("{}/test/{}:latest", proxy.address, unique());
+    let dockerfile = |last: &str| format!("FROM {}/base/busybox:latest\n{TEN}{last}", proxy.address);
+    let build = |last: &str, store: &str| {
+        let build = env.build(&dockerfile(last)).repeatable().args(CACHED).push_to(&destination).store(env.path(store));
+        let finished = build.without_layout().finish();
+        (hits(&finished), blobs_fetched(&proxy.take()).len())
+    };
+    build("COPY three /last\n", "store");
+    env.file("three", "changed");
+    let linked = build("COPY --link one /last\n", "linked");
+    assert_eq!(linked, ("hhhhhh..".to_owned(), 1 + 7), "the copy before it looks at the files, and at those of no later one");
+    assert_eq!(build("COPY --link two /other\n", "other"), ("hhhhhhh.".to_owned(), 1), "a linked copy looks at nothing");
+    assert_eq!(build("RUN cat /one /four /srv/three\n", "run").0, "hhhhhhh.");
+}
+
+#[test]
+fn old_records_are_not_used() {
+    let env = place();
+    let to = Registry::open().fresh();
+    let build = |ttl: &str| {
+        let build = env.build(&format!("{BUSYBOX}{TEN}")).args(CACHED).arg(format!("--cache-ttl={ttl}")).push_to(&to);
+        hits(&build.finish())
+    };
+    assert_eq!(build("1h"), ".......");
+    assert_eq!(build("1h"), "hhhhhhh");
+    thread::sleep(Duration::from_millis(1100));
+    assert_eq!(build("1s"), ".......");
+    assert_eq!(build("1h"), "hhhhhhh", "they have been replaced");
+    let error = env.build("FROM scratch\n").args(["--cache", "--cache-ttl=soon"]).finish().stderr;
+    assert!(error.contains("want a duration, for instance 336h"), "{error}");
+}
+
+#[test]
+fn what_is_cached_is_said_by_flags() {
+    let env = place();
+    let build = |flags: &[&str], to: &str| hits(&env.build(&format!("{BUSYBOX}{TEN}")).args(flags).push_to(to).finish());
+    let fresh = || Registry::open().fresh();
+    let to = fresh();
+    build(&["--cache"], &to);
+    assert_eq!(build(&["--cache"], &to), ".hh.hh.", "RUN and WORKDIR");
+    assert_eq!(build(&[], &to), ".......", "nothing without --cache");
+    assert_eq!(build(&["--cache", "--no-cache"], &to), ".......", "nothing is looked for");
+    let to = fresh();
+    build(&["--cache=true", "--cache-run-layers=false", "--cache-copy-layers=true"], &to);
+    assert_eq!(
+        build(&["--cache", "--cache-copy-layers", "--cache-run-layers=false"], &to),
+        "h......",
+        "a command made the others' ground anew"
+    );
+    let to = fresh();
+    build(&["--cache", "--no-push-cache"], &to);
+    assert_eq!(build(&["--cache"], &to), ".......", "nothing was kept");
+    assert_eq!(build(&["--cache", "--no-push-cache"], &to), ".hh.hh.", "and is used all the same");
+}
+
+#[test]
+fn a_cache_that_fails_costs_a_warning() {
+    let env = place();
+    let address = &Registry::open().address;
+    let faults: [(&str, fn(&str, &str) -> Fault); 4] = [
+        ("cannot be read", |_, target| if target.contains("/cachy/manifests/") { Fault::Status(403) } else { Fault::None }),
+        ("cannot be read", |method, target| if method == "GET" && target.contains("/cachy/") { Fault::ResetBefore } else { Fault::None }),
+        ("takes nothing", |method, target| if method == "POST" && target.contains("/cachy/") { Fault::Status(403) } else { Fault::None }),
+        (
+            "takes nothing",
+            |method, target| if method == "PUT" && target.contains("/cachy/manifests/") { Fault::Status(400) } else { Fault::None },
+        ),
+    ];
+    for (warning, fault) in faults {
+        let proxy = Proxy::start(address, Duration::ZERO, fault);
+        let name = unique();
+        let to = format!("{address}/test/{name}:latest");
+        let build = env.build(&format!("{BUSYBOX}{TEN}")).args(CACHED).arg(format!("--cache-repo={}/test/{name}/cachy", proxy.address));
+        let start = Instant::now();
+        let finished = build.push_to(&to).finish();
+        assert_eq!(hits(&finished), ".......", "{}", finished.stderr);
+        let warnings: Vec<&str> = finished.stderr.lines().filter(|line| line.contains("warning: ") && line.contains("cachy")).collect();
+        assert_eq!(warnings.iter().filter(|line| line.contains(warning)).count(), 1, "{warning}: {}", finished.stderr);
+        assert!(start.elapsed() < Duration::from_secs(60), "{warning}: it took {:?}", start.elapsed());
+        assert_eq!(Image::pull(&env, &to).layers(), finished.image().layers());
+    }
+    // Nobody there at all.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let finished = env.build(&format!("{BUSYBOX}RUN true\n")).args(["--cache", &format!("--cache-repo={nobody}/cachy")]).finish();
+    assert_eq!(hits(&finished), ".");
+}
+
+/// Adversarial 59: a record counts under its own key, in the repository that was named, and its layer is what it says.
+#[test]
+fn forged_records_are_not_believed() {
+    let env = place();
+    let registry = Registry::open();
+    let repository = format!("test/{}", unique());
+    let cache = format!("--cache-repo={}/{repository}", registry.address);
+    let dockerfile = format!("{BUSYBOX}RUN echo one > /one\nRUN echo two > /two\n");
+    let build = |store: &str| env.build(&dockerfile).args(["--cache", &cache]).store(env.path(store));
+    assert_eq!(hits(&build("store").finish()), "..");
+    let names = tags(&registry.reference(&repository));
+    assert_eq!(names.len(), 2);
+    let manifest = |name: &str| registry.manifest(&registry.reference(&format!("{repository}:{name}"))).expect("a record");
+    // The record of one key under the other.
+    registry.put_manifest(&repository, &names[0], &manifest(&names[1]));
+    let finished = build("first").finish();
+    assert!(hits(&finished).contains('.'), "{}", finished.stderr);
+    assert!(finished.stderr.contains("is the record of another key"), "{}", finished.stderr);
+    assert_eq!(finished.image().tree_above(1)["one"].text(), "one\n");
+    // The right key, and a layer of other content: whoever unpacks it finds out.
+    let mut forged = manifest(&names[0]);
+    let other = manifest(&names[1])["layers"][0].clone();
+    forged["layers"][0] = other;
+    registry.put_manifest(&repository, &names[0], &forged);
+    let more = format!("{dockerfile}RUN cat /one /two > /three\n");
+    let error = env.build(&more).args(["--cache", &cache]).store(env.path("second")).fail(1);
+    assert!(error.contains("the layer's content is not what the image's configuration names"), "{error}");
+}
+
+#[test]
+fn two_builds_at_once_share_a_cache() {
+    let env = place();
+    let to = [Registry::open().fresh(), Registry::open().fresh()];
+    let cache = format!("--cache-repo={}/test/{}", Registry::open().address, unique());
+    let dockerfile = format!("{BUSYBOX}RUN cat /proc/sys/kernel/random/uuid > /random\n{TEN}RUN cp /random /copy\n");
+    let build = |at: usize| {
+        let store = env.path(format!("store{at}"));
+        let finished = env.build(&dockerfile).args(CACHED).arg(&cache).push_to(&to[at]).store(store).finish();
+        let tree = finished.image().tree_above(1);
+        assert_eq!(tree["random"].text(), tree["copy"].text());
+        tree["random"].text().to_owned()
+    };
+    let (one, other) = thread::scope(|scope| {
+        let other = scope.spawn(|| build(1));
+        (build(0), other.join().expect("it ends"))
+    });
+    // Whoever comes later gets one of the two, whole.
+    let last = env.build(&dockerfile).args(CACHED).arg(&cache).store(env.path("later")).finish();
+    let tree = last.image().tree_above(1);
+    assert_eq!(tree["random"].text(), tree["copy"].text(), "{}", last.stderr);
+    let _ = (one, other);
+}
+
+/// Adversarial 54 and 41: a secret is in no record, whoever may read the cache.
+#[test]
+fn secrets_are_in_no_record() {
+    let env = place();
+    crate::support::write(&env.path("secret"), "very-secret-value");
+    let layout = env.path("cache");
+    let secret = format!("--secret=id=name,src={}", env.path("secret").display());
+    let dockerfile = format!("{BUSYBOX}RUN --mount=type=secret,id=name,env=TOKEN test \"$TOKEN\" = very-secret-value && echo $TOKEN\n");
+    let build = env.build(&dockerfile).args(["--cache", &format!("--cache-repo=oci:{}", layout.display()), &secret]);
+    assert_eq!(hits(&build.finish()), ".");
+    let found = crate::support::output(Command::new("grep").args(["-r", "-a", "-l", "very-secret"]).arg(&layout));
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    assert!(fs::read_dir(layout.join("blobs/sha256")).expect("a cache").count() >= 3);
+}

@@ -1,0 +1,21 @@
+//! Builds with a cache of layers.
+
+use super::Finished;
+
+/// The flags that keep every layer; where they are kept is said beside them.
+pub const CACHED: [&str; 2] = ["--cache", "--cache-copy-layers"];
+
+/// For each step that does something, in the order in which they were done: `h` where it was taken from the cache, `.` where it was carried
+/// out.
+pub fn hits(finished: &Finished) -> String {
+    assert_eq!(finished.code, Some(0), "the build failed:\n{}", finished.stderr);
+    let line = |line: &str| {
+        let (_, rest) = line.strip_prefix('[')?.split_once("] ")?;
+        match rest {
+            "CACHED" => Some('h'),
+            rest if rest.starts_with("done in ") => Some('.'),
+            _ => None,
+        }
+    };
+    finished.stderr.lines().filter_map(line).collect()
+}
