@@ -14,6 +14,7 @@ use super::place::PlaceArguments;
 use super::plugins::PluginArguments;
 use super::registry::RegistryArguments;
 use super::run::RunArguments;
+use super::store::PruneArguments;
 
 /// The command line as it is written.
 #[derive(Debug, Parser)]
@@ -76,6 +77,8 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Remove from the store what builds have not used for long
+    Prune(PruneArguments),
     /// Print the version
     Version,
 }

@@ -12,6 +12,8 @@ pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Where the store is.
 pub const LAYERWRIGHT_STORE: &str = "LAYERWRIGHT_STORE";
+/// As --store-limit.
+pub const LAYERWRIGHT_STORE_LIMIT: &str = "LAYERWRIGHT_STORE_LIMIT";
 /// As --no-push.
 pub const KANIKO_NO_PUSH: &str = "KANIKO_NO_PUSH";
 /// As --registry-mirror.

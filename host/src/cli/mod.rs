@@ -27,6 +27,7 @@ mod report;
 mod run;
 mod session;
 mod settings;
+mod store;
 mod stored;
 mod warmed;
 
@@ -99,6 +100,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let command = if executor { ExecutorArguments::command() } else { Arguments::command() };
             finish(commands::completion::run(command, shell))
         }
+        Command::Prune(prune) => finish(commands::prune::run(&prune)),
         Command::Version => finish(commands::version::run(executor)),
     }
 }

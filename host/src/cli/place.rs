@@ -39,6 +39,9 @@ pub struct PlaceArguments {
     /// Where unpacked layers and blobs are kept
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// How large the store may be before and after a build: what was used longest ago goes first
+    #[arg(long, value_name = "SIZE")]
+    pub store_limit: Option<String>,
 }
 
 impl PlaceArguments {

@@ -60,6 +60,9 @@ pub struct RunArguments {
     /// Memory and swap for the processes of a RUN together
     #[arg(long, value_name = "SIZE")]
     pub memory_swap: Option<String>,
+    /// How many processes and threads a RUN may have at a time
+    #[arg(long, value_name = "N")]
+    pub pids_limit: Option<u64>,
     /// Weight of RUN when processors are short; 1024 is usual
     #[arg(long, value_name = "N")]
     pub cpu_shares: Option<u64>,
@@ -128,6 +131,7 @@ pub fn run_settings(args: &RunArguments) -> Result<RunSettings, UsageError> {
             parent: named(&args.cgroup_parent),
             memory: bytes("memory", &args.memory)?,
             memory_and_swap: bytes("memory-swap", &args.memory_swap)?,
+            processes: args.pids_limit,
             cpu_shares: args.cpu_shares,
             cpu_period: args.cpu_period,
             cpu_quota: args.cpu_quota,

@@ -34,8 +34,13 @@ pub(super) fn find(store: &Store, url: &str) -> Option<Record> {
     if std::fs::metadata(&path).ok()?.len() > LIMIT {
         return None;
     }
-    let record: Record = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let record: Record = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    if !store.has_blob(&record.digest) {
+        return None;
+    }
     let there = std::fs::metadata(store.blob_path(&record.digest)).ok()?;
+    // What is used stays longest.
+    drop(std::fs::File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now())));
     (there.is_file() && there.len() == record.size).then_some(record)
 }
 

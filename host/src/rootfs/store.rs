@@ -5,19 +5,23 @@
 //! layers/HEX/fs        a layer that stands for itself, by diff-id, in the form that overlayfs stacks
 //! layers/chain-HEX/fs  a layer that was completed from those below it, by chain-id
 //! layers-user…/        the same in a user namespace, where the form is another; by the ids that it maps
-//! tmp/PID-N/           work of one process, which holds a lock on tmp/PID-N/lock while it lives
+//! caches/HEX/files     a directory of RUN --mount=type=cache
+//! downloads/HEX        what is known of an earlier download
+//! tmp/PID-N/           work of one process, which holds a lock on tmp/PID-N/lock while it lives; tmp/PID-N/uses names what it uses
 //! locks/               one file for each layer being unpacked
 //! ```
 //!
-//! Everything becomes visible by one rename when it is whole. A process that was killed leaves nothing but its directory in
-//! `tmp`, which the next one removes.
+//! Everything becomes visible by one rename when it is whole, and goes away by one ([`Store::prune`]). A process that was killed leaves
+//! nothing but its directory in `tmp`, which the next one removes.
 
 mod blob;
+mod prune;
 mod unpack;
+mod uses;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +35,7 @@ use crate::layer::{CreateError, NewLayer};
 use crate::oci::{DiffId, Digest};
 
 pub use blob::BlobWriter;
+pub use prune::{Amount, Holding, Prune, Pruned};
 pub use unpack::LayerSource;
 
 const LOCK: &str = "lock";
@@ -97,6 +102,7 @@ struct Session {
     /// Locked while the process lives.
     _lock: File,
     next: AtomicU64,
+    uses: uses::Uses,
 }
 
 impl Store {
@@ -122,9 +128,10 @@ impl Store {
         self.path.join("blobs/sha256").join(digest.hex())
     }
 
-    /// Whether a blob is there, whole.
+    /// Whether a blob is there, whole. It is this process's to use from now on: nobody prunes it.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).is_file()
+        // Where that cannot be said, it might be gone at any moment.
+        self.use_blob(digest).unwrap_or(false)
     }
 
     /// Where the store is.
@@ -137,9 +144,10 @@ impl Store {
         self.path.join("blobs/sha256")
     }
 
-    /// Whether the files of a layer are there, whatever it lies on.
+    /// Whether the files of a layer are there, whatever it lies on. They are this process's to use from now on: nobody prunes them.
     pub fn has_layer(&self, diff_id: DiffId) -> bool {
-        self.layer(&diff_id.0.hex()).is_some()
+        let name = diff_id.0.hex();
+        self.claim(&[self.layer_name(&name)]).is_ok() && self.layer(&name).is_some()
     }
 
     /// A directory for files that go away with this process.
@@ -149,6 +157,7 @@ impl Store {
 
     /// Takes a finished layer among the blobs.
     pub fn keep_blob(&self, mut layer: NewLayer) -> Result<NewLayer> {
+        self.claim(&[uses::blob_name(&layer.digest)])?;
         let path = self.blob_path(&layer.digest);
         layer.move_to(&path).map_err(failed("create", &path))?;
         Ok(layer)
@@ -198,7 +207,7 @@ impl Session {
                     spread(&path);
                     let lock = open_lock(&path.join(LOCK))?;
                     rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed("lock", &path)(error.into()))?;
-                    return Ok(Self { path, _lock: lock, next: AtomicU64::new(0) });
+                    return Ok(Self { path, _lock: lock, next: AtomicU64::new(0), uses: uses::Uses::default() });
                 }
             }
         }
@@ -304,15 +313,26 @@ struct Lock {
 
 impl Lock {
     fn take(path: &Path) -> Result<Self> {
-        let file = open_lock(path)?;
+        Self::take_as(path, FlockOperation::LockExclusive)
+    }
+
+    fn take_as(path: &Path, how: FlockOperation) -> Result<Self> {
         loop {
-            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(Errno::INTR) => {}
+            let file = open_lock(path)?;
+            match rustix::fs::flock(&file, how) {
+                // Who prunes may have removed the file before it was ours.
+                Ok(()) if is_at(&file, path) => return Ok(Self { _file: file }),
+                Ok(()) | Err(Errno::INTR) => {}
                 Err(error) => return Err(failed("lock", path)(error.into())),
             }
         }
     }
+}
+
+/// Whether a file is the one that a path leads to.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |one: &std::fs::Metadata, other: &std::fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    std::fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|held| same(&there, &held)))
 }
 
 fn open_lock(path: &Path) -> Result<File> {

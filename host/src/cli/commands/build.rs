@@ -10,6 +10,7 @@ use crate::cli::aside::Aside;
 use crate::cli::inputs::inputs;
 use crate::cli::isolation::Chosen;
 use crate::cli::log::LogArguments;
+use crate::cli::store::{keep_to, store_limit};
 use crate::cli::{
     cache, compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugin_config, plugins, registry, settings,
 };
@@ -18,6 +19,7 @@ use crate::export::{self, Outputs};
 use crate::fetch::Fetcher;
 use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
+use crate::rootfs::store::Store;
 use crate::trust;
 
 /// Builds, and says how it went.
@@ -81,6 +83,7 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let location = contexts::main_context(args)?;
     let mut fetching = settings::fetch_settings(args, &settings.run)?;
     let outputs = output::outputs(&args.output, args.compat.old_tar_path.as_deref())?;
+    let limit = store_limit(args.place.store_limit.as_deref())?;
     let mut registry = registry::registry_settings(&args.registry)?;
     let cached = cache::cache(&args.cache, settings.run.no_cache, &outputs.destinations)?;
     if let Some((place, _)) = &cached {
@@ -114,6 +117,9 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     }
     for note in &place.notes {
         reporter.log(Level::Debug, note);
+    }
+    if let Some(limit) = limit {
+        keep(&store, limit, reporter.as_ref());
     }
     let tree = match &place.backend {
         Backend::InPlace(tree) => Some(Arc::clone(tree)),
@@ -178,6 +184,13 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         }
         None => Ok(()),
     };
+    if let Some(limit) = limit {
+        // Threads of a failed build may still use what they were given. What cannot be let go of stays.
+        if done.is_ok() {
+            drop(store.release());
+        }
+        keep(&store, limit, reporter.as_ref());
+    }
     drop(store);
     let back = aside.map_or(Ok(()), |aside| aside.put_back().map_err(|e| BuildError::because("failed to move the build context back", e)));
     done.and(left.and(back).map_err(Stop::from))
@@ -206,9 +219,21 @@ fn take_place(args: &BuildArguments, isolation: Isolation, location: &Location) 
         None => Ok((place, None)),
         Some(aside) => {
             ground.keep = ground.keep.iter().map(|path| aside.moved(path)).collect();
+            let summary = place.summary.clone();
+            // One at a time has the root filesystem.
+            drop(place);
             let again = isolation::choose(Isolation::InPlace, &store, &ground).map_err(refused)?;
-            Ok((Chosen { summary: place.summary, ..again }, Some(aside)))
+            Ok((Chosen { summary, ..again }, Some(aside)))
         }
+    }
+}
+
+/// A store that cannot be kept small is no reason to fail.
+fn keep(store: &Store, limit: u64, reporter: &dyn Reporter) {
+    match keep_to(store, limit) {
+        Ok(None) => {}
+        Ok(Some(said)) => reporter.log(Level::Info, &said),
+        Err(error) => reporter.log(Level::Warning, &format!("the store cannot be kept to its limit: {error}")),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod index;
 pub mod login;
 pub mod outline;
 pub mod plugin;
+pub mod prune;
 pub mod push;
 pub mod targets;
 pub mod version;

@@ -3,6 +3,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use super::uses::blob_name;
 use super::{Result, Store, StoreError, failed};
 use crate::oci::{Digest, Hasher};
 
@@ -35,6 +36,7 @@ impl BlobWriter {
             let (expected, expected_size) = expected;
             return Err(StoreError::Blob { expected, expected_size, found: digest, found_size: self.size });
         }
+        self.store.claim(&[blob_name(&digest)])?;
         let to = self.store.blob_path(&digest);
         if let Some(path) = self.path.take() {
             std::fs::rename(&path, &to).map_err(failed("create", &to))?;

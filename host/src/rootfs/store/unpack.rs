@@ -3,14 +3,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::uses::touch;
 use super::{Lock, Result, Store, StoreError, TemporaryDirectory, failed};
 use crate::fs::{Attributes, Root, Time};
 use crate::layer::entries::Limits;
 use crate::layer::extract::{ExtractError, ExtractMode, ExtractOptions, Lowers, extract};
 use crate::oci::{ChainId, DiffId};
 
-/// Written when a layer's files are complete.
-const DONE: &str = "done";
+/// Written when a layer's files are complete. Its time is when they were used, its text their size, where somebody has asked.
+pub(super) const DONE: &str = "done";
 /// Layers unpacked at a time; each takes two threads and a few MiB.
 const AT_A_TIME: usize = 3;
 
@@ -28,15 +29,18 @@ impl Store {
     ///
     /// Other threads and processes that want the same layer wait for it.
     pub fn unpack(&self, layers: &[LayerSource]) -> Result<Vec<PathBuf>> {
-        let mut found: Vec<Option<PathBuf>> = Vec::new();
         let mut chain: Option<ChainId> = None;
         let mut chains = Vec::new();
         for layer in layers {
             let next = chain.map_or(ChainId(layer.diff_id.0), |chain| chain.then(layer.diff_id));
-            found.push(self.unpacked(layer.diff_id, next));
             chains.push(next);
             chain = Some(next);
         }
+        let names =
+            |(layer, chain): (&LayerSource, &ChainId)| [layer.diff_id.0.hex(), chain_name(*chain)].map(|name| self.layer_name(&name));
+        self.claim(&layers.iter().zip(&chains).flat_map(names).collect::<Vec<_>>())?;
+        let mut found: Vec<Option<PathBuf>> =
+            layers.iter().zip(&chains).map(|(layer, chain)| self.unpacked(layer.diff_id, *chain)).collect();
         // Most layers stand for themselves and are unpacked in any order.
         let todo: Vec<usize> = found.iter().enumerate().filter(|(_, path)| path.is_none()).map(|(at, _)| at).collect();
         let results = Mutex::new(Vec::new());
@@ -72,6 +76,7 @@ impl Store {
     /// Takes the files of a layer that was just made, so that they need not be unpacked. The directory must lie in the store.
     pub fn adopt(&self, files: &Path, diff_id: DiffId) -> Result<PathBuf> {
         let name = diff_id.0.hex();
+        self.claim(&[self.layer_name(&name)])?;
         let _lock = self.lock(&name)?;
         if let Some(there) = self.layer(&name) {
             return Ok(there);
@@ -89,7 +94,16 @@ impl Store {
     /// The files of a layer, if it is there, whole.
     pub(super) fn layer(&self, name: &str) -> Option<PathBuf> {
         let path = self.layers.join(name);
-        path.join(DONE).is_file().then(|| path.join("fs"))
+        let done = path.join(DONE);
+        done.is_file().then(|| {
+            touch(&done);
+            path.join("fs")
+        })
+    }
+
+    /// The name of a layer among what is used.
+    pub(super) fn layer_name(&self, name: &str) -> PathBuf {
+        Path::new(self.layers.file_name().unwrap_or_default()).join(name)
     }
 
     /// None where the layer cannot do without those below.
