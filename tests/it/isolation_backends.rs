@@ -1,11 +1,10 @@
 //! The same image comes of every way to run commands, and nothing is left of any of them.
 
 use std::fs;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use crate::support::{TestEnv, program, run};
+use crate::support::TestEnv;
 
 /// Every kind of change, with times that do not depend on the clock.
 const DOCKERFILE: &str = r"
@@ -76,40 +75,19 @@ fn in_place_is_refused_outside_of_a_container() {
     assert!(root.join("layerwright").exists() && root.join("Dockerfile").exists(), "nothing was removed");
 }
 
-/// Adversarial 55 and 73: killed at any moment, a builder leaves no process, no mount, and a store that the next build uses.
+/// kaniko-asks 3: a base is fetched and unpacked once for all the stages that are built on it, which are built side by side.
 #[test]
-fn a_killed_builder_leaves_nothing_behind() {
+fn stages_on_one_base_cost_one_base() {
     let env = TestEnv::new();
-    env.file("app/run", "x");
-    let address = &crate::support::Registry::open().address;
-    for (isolation, round) in [("overlay", 0), ("chroot", 7)] {
-        let marker = format!("{}", 400_000 + std::process::id() + round);
-        let dockerfile = env.path(format!("Dockerfile.{isolation}"));
-        let text =
-            format!("FROM {address}/base/busybox:latest\nCOPY app /app\nRUN (setsid sleep {marker} &) ; echo x >/x; sleep {marker}\n");
-        fs::write(&dockerfile, text).expect("a file can be written");
-        for (at, signal) in ["TERM", "INT", "KILL", "TERM", "KILL", "KILL", "TERM", "KILL", "INT", "KILL"].into_iter().enumerate() {
-            let mut command = Command::new(program());
-            command.args(["build", "--no-push", "--insecure-pull", "--isolation", isolation]);
-            command.arg("--context").arg(env.path("context")).arg("--dockerfile").arg(&dockerfile).arg("--store").arg(env.path("store"));
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-            let mut builder = command.spawn().expect("the program starts");
-            // Not the same moment twice.
-            std::thread::sleep(Duration::from_millis(20 + (at as u64 * 137) % 900));
-            run(Command::new("kill").args(["-s", signal, &builder.id().to_string()]));
-            let killed = Instant::now();
-            builder.wait().expect("the builder ends");
-            assert!(killed.elapsed() < Duration::from_secs(2), "{isolation}: SIG{signal} took {:?}", killed.elapsed());
-            let gone = || !commands().iter().any(|line| line.contains(&marker) && !line.contains("Dockerfile"));
-            while !gone() {
-                assert!(killed.elapsed() < Duration::from_secs(4), "{isolation}: SIG{signal} left {:?}", commands());
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts are listed");
-        assert!(!mounts.contains(&env.path("store").display().to_string()), "{isolation}: a mount is left");
-        env.build("FROM {registry}/base/busybox:latest\nCOPY app /app\nRUN echo y >/y\n").args(["--isolation", isolation]).succeed();
-        let left = fs::read_dir(env.path("store/tmp")).expect("the store is there").count();
-        assert_eq!(left, 0, "{isolation}: work of dead builders is left");
-    }
+    let stage = |name: &str| format!("FROM {{registry}}/base/busybox:latest AS {name}\nRUN sleep 4; echo {name} >/{name}\n");
+    let mut text: String = ["a", "b", "c"].map(stage).concat();
+    text += "FROM {registry}/base/busybox:latest\nCOPY --from=a /a /\nCOPY --from=b /b /\nCOPY --from=c /c /\nRUN cat /a /b /c >/all\n";
+    let finished = env.build(&text).args(["--isolation", "overlay"]).finish();
+    let image = finished.image();
+    assert_eq!(image.tree_above(1)["all"].text(), "a\nb\nc\n");
+    let layers = image.layer_digest(0)[..19].to_owned();
+    assert_eq!(finished.stderr.matches(&format!("pulled {layers}")).count(), 1, "{}", finished.stderr);
+    assert!(finished.took < Duration::from_secs(11), "one after the other: {:?}", finished.took);
+    // The base, one layer of each stage and command, and those of the copies.
+    assert_eq!(fs::read_dir(env.path("store/layers")).expect("the store is there").count(), 8);
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod adversarial;
+mod adversarial_run;
 mod architecture;
 mod auth;
 mod buckets;

@@ -449,6 +449,7 @@ fn binds_are_read_only_or_not_and_nest() {
     assert!(error.contains("/x") && error.contains("missing"), "{error}");
 }
 
+/// Row 51 of the adversarial list.
 #[test]
 fn links_out_of_the_image_stay_inside() {
     let root = Root::new();
@@ -472,6 +473,7 @@ fn links_out_of_the_image_stay_inside() {
     assert!(run(&spec).is_err());
 }
 
+/// Row 51 of the adversarial list.
 #[test]
 fn a_step_can_swap_a_mount_points_parent_and_gains_nothing() {
     let root = Root::new().mounted();

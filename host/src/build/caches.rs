@@ -55,12 +55,15 @@ pub struct Held {
     pub directory: PathBuf,
     /// Held while a process uses it.
     _lock: Option<File>,
+    /// Held while it is somewhere else.
+    _lent: Option<File>,
     _own: Option<TemporaryDirectory>,
 }
 
 /// The directories of one build.
 #[derive(Default)]
 pub struct Caches {
+    moved: bool,
     renewed: std::sync::Mutex<BTreeSet<String>>,
     /// Those that a process has had.
     pub used: std::sync::Mutex<BTreeSet<String>>,
@@ -72,6 +75,12 @@ pub fn files(store: &Store, key: &str) -> PathBuf {
 }
 
 impl Caches {
+    /// Of a build. `moved` says that processes are given the directory itself, which is not where it was meanwhile: one has it at a time,
+    /// however it is shared.
+    pub fn new(moved: bool) -> Self {
+        Self { moved, ..Self::default() }
+    }
+
     /// Takes a directory for a process; `fill` gives a new one its content.
     ///
     /// # Errors
@@ -88,6 +97,14 @@ impl Caches {
         let key = wanted.key();
         let base = store.path().join("caches").join(&key);
         DirBuilder::new().recursive(true).mode(0o700).create(&base)?;
+        let lent = match self.moved {
+            false => None,
+            true => {
+                let file = File::create(base.join("lent"))?;
+                wait(cancel, || file.try_lock())?;
+                Some(file)
+            }
+        };
         loop {
             let directory = base.join(FILES);
             {
@@ -112,7 +129,7 @@ impl Caches {
                         let own = store.temporary_directory()?;
                         let directory = own.path().join(FILES);
                         make(wanted, &directory, store, fill)?;
-                        return Ok(Held { directory, _lock: None, _own: Some(own) });
+                        return Ok(Held { directory, _lock: None, _lent: None, _own: Some(own) });
                     }
                     Err(TryLockError::Error(error)) => Err(error.into()),
                 },
@@ -121,7 +138,7 @@ impl Caches {
             // Another build may have set it aside before it was ours.
             let same = |one: &std::fs::Metadata, other: &std::fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
             if std::fs::metadata(&directory).is_ok_and(|now| lock.metadata().is_ok_and(|held| same(&now, &held))) {
-                return Ok(Held { directory, _lock: Some(lock), _own: None });
+                return Ok(Held { directory, _lock: Some(lock), _lent: lent, _own: None });
             }
         }
     }

@@ -10,11 +10,11 @@ use super::scope::{PROXY_ARGUMENTS, is_proxy_argument};
 use super::settings::BuildSettings;
 use super::stage::Shared;
 use crate::fs::{Attributes, Root};
-use crate::operation::{Exec, Network};
+use crate::operation::{Exec, MountSource, Network};
 use crate::progress::{Event, Level, Reporter};
 use crate::rootfs::disk::Disk;
 use crate::rootfs::tree::{Tree as _, make_dirs};
-use crate::sandbox::{self, ExitStatus, RunSpec, Stream};
+use crate::sandbox::{self, ExitStatus, ProcessLimit, RunSpec, Stream};
 
 /// How many of a command's last lines an error repeats.
 const LAST_LINES: usize = 20;
@@ -22,6 +22,8 @@ const LAST_LINES: usize = 20;
 const LAST_LINE_WIDTH: usize = 400;
 /// The most characters of a command line that an error repeats.
 const COMMAND_WIDTH: usize = 300;
+/// The limit of the files that are left of programs that crash.
+const CORE: &str = "core";
 /// The build argument that names the machine of every step.
 const HOSTNAME_ARGUMENT: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 
@@ -60,9 +62,15 @@ pub fn run(task: &Task, exec: &Exec, rootfs: &Path, mounts: &Mounts, step: &str,
     spec.extra_hosts.clone_from(&settings.run.extra_hosts);
     spec.stdin.clone_from(&exec.stdin);
     spec.mounts.clone_from(&mounts.list);
+    spec.lent.clone_from(&mounts.lent);
     spec.mounts.extend(devices.mounts);
     spec.additional_gids = devices.groups;
     spec.process_limits.clone_from(&settings.run.process_limits);
+    let has_secrets = exec.mounts.iter().any(|mount| matches!(mount.source, MountSource::Secret { .. }));
+    if has_secrets && !spec.process_limits.iter().any(|limit| limit.name == CORE) {
+        // A core would hold what the command was shown, and be in the layer.
+        spec.process_limits.push(ProcessLimit { name: CORE.to_owned(), soft: Some(0), hard: Some(0) });
+    }
     spec.group_limits.clone_from(&settings.run.group_limits);
     if let Some(size) = settings.run.shm_size {
         spec.shm_size = size;

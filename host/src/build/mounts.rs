@@ -32,6 +32,8 @@ pub struct Mounts {
     pub list: Vec<SandboxMount>,
     /// Variables with secrets in them.
     pub env: Vec<(String, String)>,
+    /// What was put into the root filesystem and holds a secret, relative to it.
+    pub lent: Vec<PathBuf>,
     // Dropped after the process has ended: what is mounted goes before what it is mounted on.
     agents: Vec<Forwarded>,
     overlays: Vec<OverlayRootFs>,

@@ -113,6 +113,7 @@ pub async fn run_all(
     let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
     let epoch = epoch(&planner.globals).or(settings.reproducible.then_some(0));
     let now = now(epoch)?;
+    let caches = Caches::new(!deps.backend.mounts());
     let mask = Mask::new(settings.run.secrets.iter().map(|secret| &*secret.value));
     let shared = Arc::new(Shared {
         planner,
@@ -125,7 +126,7 @@ pub async fn run_all(
         epoch,
         now,
         mask,
-        caches: Caches::default(),
+        caches,
         cached: deps.cache.clone().map(Cached::new),
         needed: Mutex::default(),
     });

@@ -46,6 +46,7 @@ pub fn carry_out(
                     .map(|mount| Ok((mount.target, loan(mount.kind)?)))
                     .collect::<Result<_, Failure>>()?;
                 let lent = Lent::new(Disk::new(tree.root().try_clone()?), loans)?;
+                mounts.lent = lent.files();
                 let ran = exec::run(task, exec, tree.path(), &mounts, step, shared);
                 let returned = lent.take_back();
                 ran?;

@@ -195,6 +195,7 @@ fn attributes_survive_each_other() {
     assert!(root.xattrs("l").unwrap().is_empty());
 }
 
+/// Row 8 of the adversarial list.
 #[test]
 fn a_name_swapped_meanwhile_leads_nowhere_else() {
     let (dir, root) = cage();

@@ -6,6 +6,8 @@
 mod lowers;
 
 #[cfg(test)]
+mod readers_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};

@@ -11,6 +11,10 @@ use crate::context::{IgnoreFile, Verdict};
 use crate::fs::{self, Attributes, DirEntry, Kind, Metadata, Root, Time, Xattrs};
 
 const BUFFER: usize = 128 << 10;
+/// Of a file that is about to take another one's place; added to its name.
+const PARTED: &str = ".layerwright-part";
+/// In bytes.
+const LONGEST_NAME: usize = 255;
 
 /// A directory, all of it or what an ignore file leaves of it.
 #[derive(Debug)]
@@ -96,6 +100,32 @@ impl Disk {
         let mut known = ignored.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(path.to_owned(), Known { verdict, visible: Some(visible) });
         Ok(visible)
+    }
+
+    /// Gives one name of a file with several a file of its own that is the same.
+    pub(in crate::rootfs) fn part(&mut self, path: &Path) -> Result<()> {
+        let Some(found) = self.root.stat(path)?.filter(|found| found.kind == Kind::File && found.nlink > 1) else { return Ok(()) };
+        let mut own = path.to_owned().into_os_string();
+        own.push(PARTED);
+        // A name may be as long as names can be.
+        let own = match Path::new(&own).file_name().is_some_and(|name| name.len() > LONGEST_NAME) {
+            true => path.with_file_name(PARTED),
+            false => PathBuf::from(own),
+        };
+        self.keep_time_of_parent(path)?;
+        let attributes = Attributes {
+            owner: Some((found.uid, found.gid)),
+            mode: Some(found.mode),
+            xattrs: self.xattrs(path)?,
+            mtime: Some(found.mtime),
+        };
+        let failed = |action| move |source| TreeError::Io { action, path: path.to_owned(), source };
+        let mut from = self.root.open_file(path)?;
+        let mut to = self.root.create_file(&own, 0o600)?;
+        // Where the filesystem can, they go on sharing their blocks.
+        io::copy(&mut from, &mut to).map_err(failed("copy"))?;
+        fs::set_attributes(&to, &attributes).map_err(failed("set attributes of"))?;
+        Ok(self.root.rename(&own, path)?)
     }
 
     /// To be called before something is put into the parent of a path or taken from it.

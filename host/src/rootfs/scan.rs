@@ -4,6 +4,7 @@
 //! it. The table holds an entry of 80 bytes for each name, and the name.
 
 mod changes;
+mod links;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,9 @@ use crate::oci::DiffId;
 /// What a process finds there is the kernel's or the builder's, as if it were mounted: it is in no layer.
 const GENERATED: &[&str] = &["dev", "proc", "sys", "etc/resolv.conf", "etc/hosts"];
 
+/// What files of several names may take more when each name gets one of its own, in bytes.
+const MOST_PARTED: u64 = 64 << 20;
+
 /// The devices that are harmless, by major and minor number.
 const DEVICES: &[(&str, u32, u32)] = &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
@@ -47,6 +50,9 @@ pub enum UnpackedError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Two builds would take each other's files away.
+    #[error("another build is under way in this container, and one at a time can use its root filesystem")]
+    InUse,
     /// What a step changed.
     #[error(transparent)]
     Scan(#[from] ScanError),
@@ -85,8 +91,12 @@ pub struct UnpackedRootFs {
     /// What the tree holds, lowest first; none where nobody knows.
     layers: Option<Vec<DiffId>>,
     snapshot: Option<Snapshot>,
+    /// Whether no two names share a file.
+    parted: bool,
     in_place: bool,
     _directory: Option<TemporaryDirectory>,
+    /// Held while the process has the tree that it lives in.
+    _lock: Option<std::fs::File>,
 }
 
 impl UnpackedRootFs {
@@ -97,16 +107,26 @@ impl UnpackedRootFs {
         top.make_dir("fs", 0o755)?;
         let path = directory.path().join("fs");
         let skip = GENERATED.iter().map(PathBuf::from).collect();
-        let (layers, snapshot) = (Some(Vec::new()), None);
-        Ok(Self { root: Root::open(&path)?, path, skip, layers, snapshot, in_place: false, _directory: Some(directory) })
+        let (layers, root) = (Some(Vec::new()), Root::open(&path)?);
+        Ok(Self { root, path, skip, layers, snapshot: None, parted: false, in_place: false, _directory: Some(directory), _lock: None })
     }
 
     /// The tree that this process lives in. The guarded paths are left alone; everything else is removed when the first layer comes.
+    ///
+    /// # Errors
+    /// [`UnpackedError::InUse`] where another process has it.
     pub fn in_place(guard: Guard) -> Result<Self> {
         let path = PathBuf::from("/");
+        let failed = |source| UnpackedError::Blob { path: path.clone(), source };
+        let lock = std::fs::File::open(&path).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(UnpackedError::InUse),
+            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
         let skip = guard.paths().iter().filter_map(|path| Some(path.strip_prefix("/").ok()?.to_owned())).collect();
         let root = Root::open(&path)?.guarded(guard);
-        Ok(Self { root, path, skip, layers: None, snapshot: None, in_place: true, _directory: None })
+        Ok(Self { root, path, skip, layers: None, snapshot: None, parted: false, in_place: true, _directory: None, _lock: Some(lock) })
     }
 
     /// Where the files are.
@@ -148,11 +168,41 @@ impl UnpackedRootFs {
         if self.snapshot.is_none() {
             self.root.forget();
             self.furnish(furniture)?;
-            let snapshot = Snapshot::take(self.root.as_fd(), &self.skip)?;
+            self.snapshot = Some(Snapshot::take(self.root.as_fd(), &self.skip)?);
+            self.parted = false;
+        }
+        self.part()?;
+        if let Some(snapshot) = &self.snapshot {
             snapshot.settle();
-            self.snapshot = Some(snapshot);
         }
         self.layers = Some(held);
+        Ok(())
+    }
+
+    /// Gives each name of a file of several names a file of its own. A process that writes to one of them then changes that name alone, as
+    /// with overlayfs, where a file is copied up by one name: the same layers come of both. Images that are one large file of hundreds of
+    /// names stay as they are, but for what there is room for.
+    fn part(&mut self) -> Result<()> {
+        let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.parted) else { return Ok(()) };
+        let shared = snapshot.shared();
+        self.parted = true;
+        if shared.is_empty() {
+            return Ok(());
+        }
+        let mut disk = Disk::new(self.root.try_clone()?);
+        let mut room = MOST_PARTED;
+        for (size, names) in &shared {
+            let Some(left) = room.checked_sub(size.saturating_mul(names.len() as u64 - 1)) else { break };
+            room = left;
+            for path in names.iter().skip(1) {
+                match disk.part(path) {
+                    Err(TreeError::Fs(error)) if error.is_guarded() => {}
+                    done => done?,
+                }
+            }
+        }
+        disk.settle()?;
+        self.snapshot = Some(Snapshot::take(self.root.as_fd(), &self.skip)?);
         Ok(())
     }
 
@@ -200,8 +250,8 @@ impl UnpackedRootFs {
         let mut layer = LayerWriter::create(store.temporary_path(), options)?;
         after.write_changes(&before, &self.root, original, &mut layer)?;
         let layer = store.keep_blob(layer.finish()?)?;
-        after.settle();
         self.snapshot = Some(after);
+        self.parted = false;
         self.layers = held.map(|mut held| {
             held.push(layer.diff_id);
             held

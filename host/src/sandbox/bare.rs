@@ -23,6 +23,7 @@ use super::report::{self, Context, Failure, Report};
 use super::spec::{Network, RunSpec};
 use super::sys::{self, Forked};
 use super::{Executor, ExitStatus, users};
+use crate::fs::Root;
 
 /// Between two looks at who is still there.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -108,10 +109,20 @@ pub(super) fn run(control: &mut UnixStream, order: &Order) -> Result<ExitCode, F
     };
     let ended = follow(control, command);
     end_all();
+    take_away(spec);
     if let Some((code, signal)) = ended.doing(|| "wait for the command".to_owned())? {
         report::send(control, &Report::Exit { code, signal }).doing(|| "report".to_owned())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes what the command was lent. Whoever lent it does so too, unless he was killed.
+fn take_away(spec: &RunSpec) {
+    if let Ok(root) = Root::open(&spec.rootfs) {
+        for path in &spec.lent {
+            drop(root.remove(path));
+        }
+    }
 }
 
 fn enter(spec: &RunSpec, stdin: std::os::fd::OwnedFd) -> Result<users::Identity, Failure> {

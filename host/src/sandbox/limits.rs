@@ -61,6 +61,8 @@ pub struct GroupLimits {
     pub memory: Option<u64>,
     /// Memory and swap together, in bytes.
     pub memory_and_swap: Option<u64>,
+    /// How many processes and threads there may be at a time.
+    pub processes: Option<u64>,
     /// Weight of the processor time, where 1024 is usual.
     pub cpu_shares: Option<u64>,
     /// Length of a period of processor time, in microseconds; 100000 where none.
@@ -89,6 +91,7 @@ impl GroupLimits {
         set("memory.max", self.memory.map(|bytes| bytes.to_string()));
         let swap = self.memory_and_swap.map(|both| both.saturating_sub(self.memory.unwrap_or(0)));
         set("memory.swap.max", swap.map(|bytes| bytes.to_string()));
+        set("pids.max", self.processes.map(|most| most.to_string()));
         // As the runtimes turn the old range of 2 to 262144 into the new one of 1 to 10000.
         let weight = self.cpu_shares.map(|shares| 1 + shares.clamp(2, 262_144).saturating_sub(2) * 9999 / 262_142);
         set("cpu.weight", weight.map(|weight| weight.to_string()));
@@ -107,6 +110,7 @@ impl GroupLimits {
         let mut set = |controller, file, value: Option<String>| settings.extend(value.map(|value| (controller, file, value)));
         set("memory", "memory.limit_in_bytes", self.memory.map(|bytes| bytes.to_string()));
         set("memory", "memory.memsw.limit_in_bytes", self.memory_and_swap.map(|bytes| bytes.to_string()));
+        set("pids", "pids.max", self.processes.map(|most| most.to_string()));
         set("cpu", "cpu.shares", self.cpu_shares.map(|shares| shares.to_string()));
         set("cpu", "cpu.cfs_period_us", self.cpu_period.map(|time| time.to_string()));
         set("cpu", "cpu.cfs_quota_us", self.cpu_quota.map(|time| time.to_string()));
@@ -229,6 +233,7 @@ mod tests {
         let limits = GroupLimits {
             memory: Some(64 << 20),
             memory_and_swap: Some(96 << 20),
+            processes: Some(100),
             cpu_shares: Some(1024),
             cpu_quota: Some(50_000),
             cpuset_cpus: Some("0-1".to_owned()),
@@ -237,9 +242,9 @@ mod tests {
         let unified: Vec<_> = limits.unified().into_iter().map(|(file, value)| format!("{file}={value}")).collect();
         assert_eq!(
             unified,
-            ["memory.max=67108864", "memory.swap.max=33554432", "cpu.weight=39", "cpu.max=50000 100000", "cpuset.cpus=0-1"]
+            ["memory.max=67108864", "memory.swap.max=33554432", "pids.max=100", "cpu.weight=39", "cpu.max=50000 100000", "cpuset.cpus=0-1"]
         );
-        assert_eq!(limits.separate().len(), 5);
+        assert_eq!(limits.separate().len(), 6);
         assert!(GroupLimits::default().is_empty() && !limits.is_empty());
     }
 

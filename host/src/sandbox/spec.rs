@@ -49,6 +49,8 @@ pub struct RunSpec {
     pub group_limits: GroupLimits,
     /// Further groups of the command.
     pub additional_gids: Vec<u32>,
+    /// Where nothing is mounted: files of the root filesystem that go away with the command, also when the builder is gone by then.
+    pub lent: Vec<PathBuf>,
 }
 
 impl RunSpec {
@@ -76,6 +78,7 @@ impl RunSpec {
             process_limits: Vec::new(),
             group_limits: GroupLimits::default(),
             additional_gids: Vec::new(),
+            lent: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod git;
 pub mod image;
 pub mod keywords;
 pub mod pipeline;
+pub mod place;
 pub mod plan;
 pub mod proxy;
 pub mod registry;

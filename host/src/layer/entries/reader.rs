@@ -17,8 +17,8 @@ const LARGEST_EXTENSION: u64 = 1 << 20;
 /// PATH_MAX without its NUL, and NAME_MAX.
 const LONGEST_PATH: usize = 4095;
 const LONGEST_NAME: usize = 255;
-/// What fits a signed 32-bit number: above, programs disagree about who an owner is.
-const LARGEST_ID: i64 = i32::MAX as i64;
+/// All that the kernel has: the next number means none. What a Dockerfile may name ends earlier, at what every program can read.
+const LARGEST_ID: i64 = u32::MAX as i64 - 1;
 
 /// The entries of a layer, one after the other.
 pub struct Entries {

@@ -41,6 +41,7 @@ pub struct Lent {
 #[derive(Debug)]
 struct Placed {
     path: PathBuf,
+    is_file: bool,
     source: Option<PathBuf>,
     aside: Option<PathBuf>,
 }
@@ -73,7 +74,7 @@ impl Lent {
         if let Some(aside) = &aside {
             self.disk.root().rename(&path, aside)?;
         }
-        let mut placed = Placed { path: path.clone(), source: None, aside };
+        let mut placed = Placed { path: path.clone(), is_file: matches!(loan, Loan::File { .. }), source: None, aside };
         let done = match loan {
             Loan::File { content, owner, mode } => {
                 let attributes = Attributes { owner: Some(owner), mode: Some(mode), ..Attributes::default() };
@@ -82,8 +83,26 @@ impl Lent {
             Loan::Directory => self.disk.make_dir(&path, &Attributes { mode: Some(0o755), ..Attributes::default() }),
             Loan::Moved(source) => {
                 let to = self.disk.root().path().join(&path);
-                placed.source = Some(source.clone());
-                move_to(&source, &to)
+                if let Some(first) = self.loans.iter().find(|placed| placed.source.as_ref() == Some(&source)) {
+                    // One directory by two names.
+                    let first = Path::new("/").join(&first.path);
+                    self.loans.push(placed);
+                    return self.disk.symlink(&path, first.as_os_str(), &Attributes::default());
+                }
+                match std::fs::rename(&source, &to) {
+                    // The builder's files are the process's files: it can be shown where the other filesystem is.
+                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices && self.disk.root().path() == Path::new("/") => {
+                        self.disk.symlink(&path, source.as_os_str(), &Attributes::default())
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                        placed.source = Some(source.clone());
+                        move_to(&source, &to)
+                    }
+                    done => {
+                        placed.source = Some(source.clone());
+                        done.map_err(|error| TreeError::Io { action: "move", path: source, source: error })
+                    }
+                }
             }
         };
         self.loans.push(placed);
@@ -103,6 +122,11 @@ impl Lent {
         make_dirs(&mut self.disk, Path::new(""), parent, &attributes)?;
         self.made.extend(missing.into_iter().rev());
         Ok(())
+    }
+
+    /// The files that were made for the loans, relative to the tree.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.loans.iter().filter(|placed| placed.is_file).map(|placed| placed.path.clone()).collect()
     }
 
     /// Takes everything away again, and gives room back to what was there.
@@ -129,7 +153,11 @@ impl Lent {
     fn undo_one(&mut self, placed: &Placed) -> Result<()> {
         self.disk.keep_time_of_parent(&placed.path)?;
         if let Some(source) = &placed.source {
-            move_to(&self.disk.root().path().join(&placed.path), source)?;
+            match move_to(&self.disk.root().path().join(&placed.path), source) {
+                // Somebody who mounts his has made another one meanwhile: the later one is as good as the earlier one.
+                Err(TreeError::Io { source, .. }) if source.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                done => done?,
+            }
         }
         self.disk.remove(&placed.path)?;
         if let Some(aside) = &placed.aside {
