@@ -20,6 +20,7 @@ mod unpack;
 mod uses;
 
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -199,7 +200,9 @@ impl Session {
         remove_dead_sessions(&tmp)?;
         let process = std::process::id();
         for n in 0_u64.. {
-            let path = tmp.join(format!("{process}-{n}"));
+            // No name is ever used again: whoever is still removing the last one of it would remove this one, and containers that share a
+            // store have the same process numbers.
+            let path = tmp.join(format!("{process}-{:016x}", RandomState::new().hash_one(n)));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed("make the directory", &path)(error)),

@@ -1,8 +1,10 @@
 //! Making a store smaller: what was used longest ago goes first, what a living process uses stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -174,9 +176,10 @@ impl Store {
     /// Moves something to where nobody looks. Nobody can say meanwhile that he uses it.
     fn take_away(&self, item: &Item, used: &BTreeSet<PathBuf>, dry_run: bool) -> io::Result<Taken> {
         let path = self.path.join(&item.name);
-        // A blob that is on its way is called by its digest, and by who brings it.
-        let whole = item.name.with_extension("");
-        if used.contains(&item.name) || (item.holding == Holding::Blob && used.contains(&whole)) {
+        // A blob that is on its way is called by its digest, and after a dot by who brings it.
+        let whole = item.name.file_name().and_then(|name| name.as_encoded_bytes().split(|&byte| byte == b'.').next());
+        let whole = whole.map(|name| item.name.with_file_name(OsStr::from_bytes(name)));
+        if used.contains(&item.name) || whole.is_some_and(|whole| used.contains(&whole)) {
             return Ok(Taken::InUse);
         }
         let (path, _locks) = match item.holding {
