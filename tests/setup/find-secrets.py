@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Looks for the secrets that tests gave to the program in all that is left of the tests.
 
-usage: secrets.py LIST PATH...     LIST has one secret a line; fails where one of them is in a file below a PATH, compressed by gzip or not
+usage: find-secrets.py LIST PATH...     LIST has one secret a line; fails where one of them is in a file below a PATH, compressed by gzip or not
 """
 
 import os
