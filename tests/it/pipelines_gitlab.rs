@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::container::runc;
 use crate::support::pipeline::{Machine, PUBLISHED, document, example, gitlab_shell, images, strings, volume, write_login};
 use crate::support::proxy::Proxy;
-use crate::support::registry::setting;
+use crate::support::registry::{IN_AN_IMAGE, setting};
 use crate::support::{Image, Registry, TestEnv, run, unique, write};
 
 const LOGIN: &str = "builder:pass:word";
@@ -43,7 +43,7 @@ impl<'a> Group<'a> {
         let text = fs::read_to_string(folder.join("config.json")).expect("an example can be read");
         let mut config: Value = serde_json::from_str(&text).expect("a configuration is JSON");
         assert!(config["auths"]["registry.example.com"]["auth"].is_string());
-        config["auths"] = serde_json::json!({ &locked.address: { "auth": crate::support::registry::BASIC } });
+        config["auths"] = serde_json::json!({ &locked.address: { "auth": IN_AN_IMAGE } });
         write(&env.path("executor/config.json"), config.to_string());
         fs::copy(folder.join("Dockerfile"), env.path("executor/Dockerfile")).expect("an example can be copied");
         let executor = locked.reference(&format!("tools/executor-{name}:debug"));

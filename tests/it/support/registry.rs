@@ -19,6 +19,8 @@ pub struct Registry {
 pub const USER: &str = "builder";
 /// A colon in it is allowed, and is a test of its own.
 pub const PASSWORD: &str = "pass:word";
+/// Another user with another password, as docker's configuration has them: for a login that is meant to be in an image.
+pub const IN_AN_IMAGE: &str = "cGlwZWxpbmU6aW4tYW4taW1hZ2U=";
 /// `USER:PASSWORD` as docker's configuration has it.
 pub const BASIC: &str = "YnVpbGRlcjpwYXNzOndvcmQ=";
 
