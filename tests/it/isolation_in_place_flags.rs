@@ -3,13 +3,21 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use crate::support::container::{static_build_on, static_root};
 use crate::support::{Image, TestEnv, run, write};
 
 /// Builds in place in a container of its own, and returns the container's root as the build left it.
 fn build(env: &TestEnv, dockerfile: &str, arguments: &[&str], options: &[&str]) -> PathBuf {
+    let (root, output) = attempt(env, dockerfile, arguments, options);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Image::read(&env.path("image"));
+    fs::remove_dir_all(env.path("image")).expect("the image can be removed");
+    root
+}
+
+fn attempt(env: &TestEnv, dockerfile: &str, arguments: &[&str], options: &[&str]) -> (PathBuf, Output) {
     let root = static_root(env);
     write(&root.join("srv/own"), "before");
     fs::set_permissions(root.join("srv/own"), fs::Permissions::from_mode(0o640)).expect("the file is ours");
@@ -20,10 +28,7 @@ fn build(env: &TestEnv, dockerfile: &str, arguments: &[&str], options: &[&str]) 
     all.extend(["--build-context", "base=oci-layout:///test/base", "--oci-layout-path", "/test/image", "--store", "/test/store"]);
     all.extend(arguments);
     let output = static_build_on(env, root.to_str().expect("UTF-8"), options, &all);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Image::read(&env.path("image"));
-    fs::remove_dir_all(env.path("image")).expect("the image can be removed");
-    root
+    (root, output)
 }
 
 fn place() -> TestEnv {
@@ -55,6 +60,8 @@ fn the_container_is_left_as_flags_say() {
         assert!(!back.join("made").exists() && !back.join("bin/busybox").exists(), "{flags:?}");
         assert!(back.join("layerwright").exists());
     }
+    let (back, output) = attempt(&env, "FROM base\nRUN rm -rf /srv; exit 7\n", &["--preserve-context"], &[]);
+    assert_eq!((output.status.code(), own(&back).as_deref()), (Some(7), Some("before")), "also after a failure");
 }
 
 #[test]

@@ -281,3 +281,17 @@ fn the_digest_is_put_to_a_url() {
     let finished = build().finish();
     assert!(finished.code == Some(1) && !finished.stderr.contains("hidden"), "{}", finished.stderr);
 }
+
+#[test]
+fn a_rebuild_from_the_cache_is_the_same_image() {
+    let env = TestEnv::new();
+    env.file("file", "content");
+    for flags in [["--reproducible"].as_slice(), &["--reproducible", "--single-snapshot"], &["--reproducible", "--compression=zstd"]] {
+        let cached = ["--cache", "--cache-copy-layers", "--cache-repo=local:"];
+        let build = || env.build(STEPS).args(cached).args(flags).succeed();
+        let first = build();
+        assert_eq!(build().digest, first.digest, "{flags:?}");
+        let plain = env.build(STEPS).args(flags).store(env.path("other-store")).succeed();
+        assert_eq!(plain.digest, first.digest, "with the cache or without: {flags:?}");
+    }
+}

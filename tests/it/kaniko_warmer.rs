@@ -94,3 +94,39 @@ fn warmers_side_by_side_take_turns() {
     let left = fs::read_dir(env.path("cache")).expect("the directory is there").count();
     assert_eq!(left, 2, "the layout and the locks");
 }
+
+#[test]
+fn builds_take_bases_that_are_kept_warm() {
+    let env = TestEnv::new();
+    env.file("file", "content");
+    let registry = Registry::open();
+    let busybox = registry.reference("base/busybox:latest");
+    assert_eq!(warmer(&env, &["-i", &busybox]).0, Some(0));
+    let layout = kept(&env).remove(0);
+    let digest = layout.file_name().expect("a name").to_string_lossy().into_owned();
+    let cache = env.path("cache");
+    let build = |dockerfile: &str, store: &str, more: &[&str]| {
+        let build = env.build(dockerfile).arg("--cache-dir").arg(&cache).args(more).store(env.path(store));
+        build.args(["--cache-repo=local:"]).finish()
+    };
+    // Nobody listens there: the digest says all.
+    let nowhere = format!("FROM 127.0.0.1:1/base/busybox@{digest}\nCOPY file /\nRUN cp /file /made\n");
+    let finished = build(&nowhere, "offline", &["--cache"]);
+    let image = finished.image();
+    assert_eq!(image.tree_above(1)["made"].text(), "content");
+    assert!(finished.stderr.contains("is taken from"), "{}", finished.stderr);
+    assert_eq!(build(&nowhere, "without", &[]).code, Some(1), "only with --cache");
+    // A tag is resolved at its registry, and no layer is fetched from there.
+    let by_tag = "FROM {registry}/base/busybox:latest\nCOPY file /\nRUN cp /file /made\n";
+    let finished = build(by_tag, "tag", &["--cache"]);
+    assert_eq!(finished.image().diff_ids()[0], image.diff_ids()[0]);
+    assert!(finished.stderr.contains("is taken from") && !finished.stderr.contains("pulled "), "{}", finished.stderr);
+    age(&layout, Duration::from_secs(7200));
+    let finished = build(by_tag, "old", &["--cache", "--cache-ttl=1h"]);
+    assert!(finished.code == Some(0) && finished.stderr.contains("is older than --cache-ttl"), "{}", finished.stderr);
+    let blob = layout.join("blobs").join(image.manifest["layers"][0]["digest"].as_str().expect("a digest").replace(':', "/"));
+    fs::write(blob, "damaged").expect("the directory is ours");
+    let finished = build(by_tag, "damaged", &["--cache"]);
+    assert!(finished.stderr.contains("is not taken from the cache directory"), "{}", finished.stderr);
+    assert_eq!(finished.image().diff_ids()[0], image.diff_ids()[0]);
+}

@@ -74,6 +74,8 @@ pub struct Deps {
     pub handlers: Arc<Handlers>,
     /// Where images come from and go.
     pub client: Client,
+    /// Where base images come from: the client, or what is here already before it.
+    pub images: Arc<dyn images::Images>,
     /// Who reads files from the web and git repositories.
     pub fetcher: Arc<Fetcher>,
     /// Where layers are kept.
@@ -115,7 +117,7 @@ impl Deps {
     pub fn inputs(&self) -> Inputs {
         Inputs {
             handlers: Arc::clone(&self.handlers),
-            images: Arc::new(self.client.clone()),
+            images: Arc::clone(&self.images),
             fetcher: Some(Arc::clone(&self.fetcher)),
             reporter: Arc::clone(&self.reporter),
             context: Arc::clone(&self.context),

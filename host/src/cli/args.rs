@@ -15,6 +15,7 @@ use super::plugins::PluginArguments;
 use super::registry::RegistryArguments;
 use super::run::RunArguments;
 use super::store::PruneArguments;
+use super::warmed::WarmedArguments;
 
 /// The command line as it is written.
 #[derive(Debug, Parser)]
@@ -204,6 +205,9 @@ pub struct BuildArguments {
     /// Where commands run and files are kept.
     #[command(flatten)]
     pub place: PlaceArguments,
+    /// Which base images are here already.
+    #[command(flatten)]
+    pub warmed: WarmedArguments,
     /// What is said.
     #[command(flatten)]
     pub log: LogArguments,

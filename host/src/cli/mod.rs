@@ -14,6 +14,8 @@ mod duration;
 mod env;
 mod inputs;
 mod isolation;
+#[cfg(test)]
+mod kaniko_tests;
 mod log;
 mod mirrors;
 mod output;

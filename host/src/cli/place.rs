@@ -96,7 +96,7 @@ pub fn ground(args: &BuildArguments) -> Ground {
     keep.extend(
         [&args.output.oci_layout_path, &args.output.tar_path, &args.output.to.digest_file, &args.output.to.metadata_file]
             .into_iter()
-            .chain([&args.compat.old_tar_path, &args.place.kaniko_dir])
+            .chain([&args.compat.old_tar_path, &args.place.kaniko_dir, &Some(args.warmed.cache_dir.clone())])
             .chain([&args.output.to.image_name_with_digest_file, &args.output.to.image_name_tag_with_digest_file])
             .flatten()
             .cloned(),

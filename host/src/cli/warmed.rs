@@ -2,11 +2,36 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
+
+use super::args::BuildArguments;
+use crate::build::WarmedImages;
+use crate::build::images::Images;
 use crate::image::{Layout, LayoutError};
 use crate::oci::{Descriptor, Digest, MediaType};
+use crate::progress::Reporter;
 use crate::registry::{Client, RegistryError, RemoteImage};
+
+/// The flags for the directory, of a build.
+#[derive(Debug, Args)]
+pub struct WarmedArguments {
+    /// Base images that a warmer has kept, as OCI layouts; used with --cache
+    #[arg(long, default_value = "/cache", value_name = "DIR")]
+    pub cache_dir: PathBuf,
+}
+
+/// Where a build has its base images from.
+pub fn images(args: &BuildArguments, client: &Client, reporter: &Arc<dyn Reporter>) -> Arc<dyn Images> {
+    let directory = &args.warmed.cache_dir;
+    if !args.cache.cache || !directory.is_dir() {
+        return Arc::new(client.clone());
+    }
+    let (ttl, reporter) = (args.cache.cache_ttl, Arc::clone(reporter));
+    Arc::new(WarmedImages { client: client.clone(), directory: directory.clone(), ttl, reporter })
+}
 
 /// Where kaniko keeps the locks of its warmers.
 const LOCKS: &str = ".warmer-locks";

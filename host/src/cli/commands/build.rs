@@ -12,7 +12,7 @@ use crate::cli::isolation::Chosen;
 use crate::cli::log::LogArguments;
 use crate::cli::store::{keep_to, store_limit};
 use crate::cli::{
-    cache, compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugin_config, plugins, registry, settings,
+    cache, compat, contexts, diagnostic, env, isolation, log, output, place, plan, plugin_config, plugins, registry, settings, warmed,
 };
 use crate::context::Location;
 use crate::export::{self, Outputs};
@@ -132,9 +132,11 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         reporter.log(Level::Info, &note);
     }
     let cache = cached.map(|(place, settings)| place.open(settings, &client, &store, &reporter));
+    let images = warmed::images(args, &client, &reporter);
     let deps = Arc::new(Deps {
         handlers,
         client,
+        images,
         cache,
         fetcher: Arc::new(fetcher),
         store,
