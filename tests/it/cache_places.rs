@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::plugin_example::component;
 use crate::support::cache::{CACHED, hits};
-use crate::support::{Finished, Image, Registry, TestEnv, run, unique};
+use crate::support::{Finished, Image, Registry, TestEnv, program, run, unique};
 
 const BUSYBOX: &str = "FROM {registry}/base/busybox:latest\n";
 
@@ -181,4 +181,37 @@ fn cache_mounts_are_kept_in_the_cache_where_that_is_asked() {
     assert_eq!(build("four", "d", &["--cache-mounts", "--no-push-cache"]), "d\nlink\n");
     build("five", "e", &["--cache-mounts"]);
     assert_eq!(list("e").lines().count(), 3, "one, three and five: what was not to be kept was not");
+}
+
+/// kaniko-asks 25: a cache is kept small by age and size, wherever it is, and what is not its own stays there.
+#[test]
+fn records_are_pruned_by_age_and_size() {
+    let env = TestEnv::new();
+    let registry = Registry::open();
+    let repository = registry.reference(&format!("test/{}", unique()));
+    registry.copy(&registry.reference("base/busybox:latest"), &format!("{repository}:other"));
+    for repo in [repository.clone(), format!("oci:{}", env.path("cache").display()), "local:".to_owned()] {
+        let flag = format!("--cache-repo={repo}");
+        let build = |text: &str| {
+            hits(&env.build(&format!("{BUSYBOX}RUN echo {text} > /{text}\n")).args(["--cache", "--no-push-cache=false", &flag]).finish())
+        };
+        let prune = |flags: &[&str]| {
+            let mut command = Command::new(program());
+            command.args(["prune", "--insecure", &flag, "--store"]).arg(env.path("store")).args(flags);
+            run(command.env("HOME", env.path("home")))
+        };
+        build("one");
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        build("two");
+        assert!(prune(&["--max-age=1h"]).starts_with("removed 0 records (0 B); 2 ("), "{repo}");
+        let said = prune(&["--max-size=150", "--dry-run"]);
+        assert!(said.starts_with("would remove 1 records (") && said.ends_with(&format!("would be left in {repo}\n")), "{said}");
+        assert!(prune(&["--max-size=150"]).starts_with("removed 1 records ("), "{repo}: the older one");
+        assert_eq!([build("two"), build("one")], ["h", "."], "{repo}");
+        assert!(prune(&["--all"]).contains("; 0 (0 B) left in "), "{repo}");
+        assert_eq!([build("two"), build("one")], [".", "."], "{repo}");
+    }
+    assert!(registry.manifest(&format!("{repository}:other")).is_some(), "an image in the same repository stays");
+    let blobs = fs::read_dir(env.path("cache/blobs/sha256")).expect("blobs").count();
+    assert_eq!(blobs, 5, "two records, two layers and the configuration of records");
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::prune::{Entry, Prunable};
 use super::record::RECORD_LIMIT;
-use super::{Blobs, CacheError, CacheKey, Found, RecordStore};
+use super::{Blobs, CacheError, CacheKey, Found, Record, RecordStore};
 use crate::registry::{PushBlob, PushContent};
 use crate::rootfs::store::Store;
 
@@ -41,6 +41,8 @@ impl RecordStore for DirectoryStore {
     async fn get(&self, key: &CacheKey) -> Result<Option<Found>, CacheError> {
         let path = self.path(key);
         match read(&path) {
+            // Whoever prunes the store is told so that the layer is in use.
+            Ok(manifest) if Record::parse(&manifest).is_ok_and(|record| !self.store.has_blob(&record.layer.digest)) => Ok(None),
             Ok(manifest) => Ok(Some(Found { manifest: manifest.into(), blobs: Blobs::Directory(self.store.blobs()) })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CacheError::File { path, source }),

@@ -102,13 +102,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let command = if executor { ExecutorArguments::command() } else { Arguments::command() };
             finish(commands::completion::run(command, shell))
         }
-        Command::Prune(prune) => finish(commands::prune::run(&prune)),
+        Command::Prune(prune) => match &prune.cache_repo {
+            Some(repo) => commands::prune_cache::run(&prune, repo),
+            None => finish(commands::prune::run(&prune)),
+        },
         Command::Version => finish(commands::version::run(executor)),
     }
 }
 
 /// The exit code of a command that either works or says why not.
-fn finish(done: anyhow::Result<()>) -> ExitCode {
+pub(in crate::cli) fn finish(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

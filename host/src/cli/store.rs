@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::env;
+use super::log::LogArguments;
+use super::plugins::PluginArguments;
+use super::registry::RegistryArguments;
 use super::report::human;
 use super::run::size;
 use super::settings::{UsageError, usage};
@@ -28,6 +31,18 @@ pub struct PruneArguments {
     /// Say what would go, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Instead of the store, the cache of layers that builds name in the same way; by age it is what was made so long ago that goes, 14 days where nothing is said
+    #[arg(long, value_name = "REPOSITORY|oci:DIR|local:")]
+    pub cache_repo: Option<String>,
+    /// How the registry of the cache is spoken to.
+    #[command(flatten)]
+    pub registry: RegistryArguments,
+    /// Who knows logins.
+    #[command(flatten)]
+    pub plugin: PluginArguments,
+    /// What is said.
+    #[command(flatten)]
+    pub log: LogArguments,
 }
 
 /// The size that builds keep the store to, in bytes; none where it may become as large as it likes.

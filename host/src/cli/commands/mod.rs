@@ -8,6 +8,7 @@ pub mod login;
 pub mod outline;
 pub mod plugin;
 pub mod prune;
+pub mod prune_cache;
 pub mod push;
 pub mod targets;
 pub mod version;

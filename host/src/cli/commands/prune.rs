@@ -17,15 +17,7 @@ const USUAL_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Makes the store smaller, and says by how much.
 pub fn run(args: &PruneArguments) -> Result<()> {
     let path = store_path_of(args.store.as_deref(), None)?;
-    let mut what = Prune { all: args.all, max_age: None, max_size: None, dry_run: args.dry_run };
-    if let Some(text) = &args.max_age {
-        what.max_age =
-            Some(duration(text).with_context(|| format!("invalid value for --max-age: {text:?} is no time; want for instance 12h or 7d"))?);
-    }
-    if let Some(text) = &args.max_size {
-        what.max_size =
-            Some(size(text).with_context(|| format!("invalid value for --max-size: {text:?} is no size; want for instance 20g"))?);
-    }
+    let mut what = limits(args)?;
     if !what.all && what.max_age.is_none() && what.max_size.is_none() {
         what.max_age = Some(USUAL_AGE);
     }
@@ -41,6 +33,20 @@ pub fn run(args: &PruneArguments) -> Result<()> {
         [] => Ok(()),
         failed => bail!("{}", failed.join("\n")),
     }
+}
+
+/// What the flags say.
+pub fn limits(args: &PruneArguments) -> Result<Prune> {
+    let mut what = Prune { all: args.all, max_age: None, max_size: None, dry_run: args.dry_run };
+    if let Some(text) = &args.max_age {
+        what.max_age =
+            Some(duration(text).with_context(|| format!("invalid value for --max-age: {text:?} is no time; want for instance 12h or 7d"))?);
+    }
+    if let Some(text) = &args.max_size {
+        what.max_size =
+            Some(size(text).with_context(|| format!("invalid value for --max-size: {text:?} is no size; want for instance 20g"))?);
+    }
+    Ok(what)
 }
 
 /// An ordinary user's layers have files of the owners that a namespace of that user has.
