@@ -61,7 +61,8 @@ async fn tags_are_resolved_without_being_counted_as_docker_hub_counts() {
     };
     pull().await;
     let gets = |lines: Vec<String>| lines.into_iter().filter(|line| line.starts_with("GET /v2/a/b/manifests/")).collect::<Vec<_>>();
-    assert_eq!(gets(registry.lines()), [format!("GET /v2/a/b/manifests/{}", Digest::of(&sample.manifest))]);
+    // Where nothing is at hand, it is fetched at once: that counts once, whichever way.
+    assert_eq!(gets(registry.lines()), ["GET /v2/a/b/manifests/latest"]);
     let before = registry.lines().len();
     pull().await;
     assert_eq!(registry.lines()[before..], ["HEAD /v2/a/b/manifests/latest"]);
