@@ -142,7 +142,14 @@ pub async fn build(
     let checks = Arc::new(report::checks(&settings, &inputs)?);
     let planned = report::planned(&settings, &inputs, &checks, Purpose::Build).await;
     say(&checks, deps.reporter.as_ref());
-    let planner = planned.map_err(BuildError::from)?;
+    let planner = match planned {
+        Ok(planner) => planner,
+        Err(errors) => {
+            // Whoever may not have the result need not hear what else is wrong.
+            given(&mut beside).await?;
+            return Err(errors.into());
+        }
+    };
     refuse(&checks)?;
     let target = planner.graph.target;
     let outcome = stage::run_all(planner, target, Arc::clone(&settings), Arc::clone(&deps), beside).await;
@@ -179,6 +186,14 @@ pub async fn materialize(image: &Image, deps: &Deps) -> Result<(), BuildError> {
     let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
     let brought = tokio::task::block_in_place(|| tree.bring(&layers, &Furniture::default()));
     brought.map_err(|error| BuildError::because("failed to unpack the image", error))
+}
+
+/// Waits for what was asked beside the planning.
+async fn given(beside: &mut JoinSet<Result<(), BuildError>>) -> Result<(), BuildError> {
+    while let Some(given) = beside.join_next().await {
+        given.map_err(|e| BuildError::because("a check stopped unexpectedly", e))??;
+    }
+    Ok(())
 }
 
 fn say(checks: &Checks, reporter: &dyn Reporter) {

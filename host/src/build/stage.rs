@@ -131,9 +131,7 @@ pub async fn run_all(
         needed: Mutex::default(),
     });
     shared.look_ahead().await;
-    while let Some(given) = permit.join_next().await {
-        given.map_err(|e| BuildError::because("a check stopped unexpectedly", e))??;
-    }
+    super::given(&mut permit).await?;
     let built = build_needed(&shared, target).await;
     // What was made is kept also where a later step fails: the next build goes on from there.
     if let Some(cached) = &shared.cached {
