@@ -87,7 +87,7 @@ fn stages_on_one_base_cost_one_base() {
     assert_eq!(image.tree_above(1)["all"].text(), "a\nb\nc\n");
     let layers = image.layer_digest(0)[..19].to_owned();
     assert_eq!(finished.stderr.matches(&format!("pulled {layers}")).count(), 1, "{}", finished.stderr);
-    assert!(finished.took < Duration::from_secs(11), "one after the other: {:?}", finished.took);
-    // The base, one layer of each stage and command, and those of the copies.
-    assert_eq!(fs::read_dir(env.path("store/layers")).expect("the store is there").count(), 8);
+    assert!(finished.took < Duration::from_secs(12), "one after the other: {:?}", finished.took);
+    // The base, and one of each command: the copies make the same layers as the commands that made the files.
+    assert_eq!(fs::read_dir(env.path("store/layers")).expect("the store is there").count(), 5);
 }

@@ -20,7 +20,7 @@ cd /w
 printf one >first; ln first second; ln first dir/third
 printf two >alone; printf three >tolink; printf four >todir; printf five >same; printf six >touched; printf seven >mode; printf cap >capable
 ln -s ../up up; ln -s /absolute/nowhere nowhere; ln -s tolink samelink
-mkfifo fifo; mkfifo -m 622 fifo2
+mkfifo fifo fifo2; chmod 622 fifo2
 printf x >suid; chown 12:34 suid; chmod 4755 suid
 printf x >sgid; chown 0:65533 sgid; chmod 2711 sgid
 mkdir sticky setgid; chmod 1777 sticky; chown 7:8 setgid; chmod 2775 setgid

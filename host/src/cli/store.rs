@@ -82,6 +82,7 @@ pub fn summary(pruned: &Pruned, verb: &str) -> String {
             Holding::Layer => ("unpacked layer", "unpacked layers"),
             Holding::Cache => ("cache of RUN", "caches of RUN"),
             Holding::Download => ("record of a download", "records of downloads"),
+            Holding::Record => ("record of a layer", "records of layers"),
         };
         parts.push(format!("{} {} ({})", amount.count, if amount.count == 1 { one } else { many }, human(amount.bytes)));
     }

@@ -7,6 +7,7 @@
 //! layers-user…/        the same in a user namespace, where the form is another; by the ids that it maps
 //! caches/HEX/files     a directory of RUN --mount=type=cache
 //! downloads/HEX        what is known of an earlier download
+//! cache/HEX            what a layer was made of
 //! tmp/PID-N/           work of one process, which holds a lock on tmp/PID-N/lock while it lives; tmp/PID-N/uses names what it uses
 //! locks/               one file for each layer being unpacked
 //! ```

@@ -239,6 +239,30 @@ fn what_is_made_of_a_tree_unpacks_to_that_tree() {
     }
 }
 
+/// kaniko-asks 2: what is remembered of a tree is small, and is taken without reading a file.
+#[test]
+fn a_name_takes_less_than_200_bytes_and_no_content_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for directory in 0..30 {
+        let path = dir.path().join(format!("a-directory-with-a-long-name-{directory}"));
+        std::fs::create_dir(&path).unwrap();
+        for file in 0..100 {
+            std::fs::write(path.join(format!("a-file-with-a-name-as-long-as-names-are-in-node-modules-{file}.js")), "content").unwrap();
+        }
+    }
+    let root = Root::open(dir.path()).unwrap();
+    let before = Snapshot::take(root.as_fd(), &BTreeSet::new()).unwrap();
+    assert_eq!(before.len(), 3030);
+    assert!(before.memory() / before.len() < 200, "{} bytes for {} names", before.memory(), before.len());
+    // Nothing is opened but directories: what nobody may read is seen all the same, and no access time changes.
+    let file = dir.path().join("a-directory-with-a-long-name-7/a-file-with-a-name-as-long-as-names-are-in-node-modules-7.js");
+    let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    std::fs::File::open(&file).unwrap().set_times(std::fs::FileTimes::new().set_accessed(old)).unwrap();
+    let after = Snapshot::take(root.as_fd(), &BTreeSet::new()).unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().accessed().unwrap(), old);
+    assert_eq!(after.changes(&before).unwrap().len(), 1, "its change time has changed, and nothing else");
+}
+
 /// Measures; run by hand: `LAYERWRIGHT_SCAN=DIRECTORY cargo test --release scan_speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures a tree of the machine"]

@@ -19,7 +19,8 @@ use crate::fs::{Kind, Root};
 const BLOCK: u64 = 4096;
 
 /// Folders of a store in which each entry can go by itself; those of unpacked layers are found by their names.
-const FOLDERS: &[(&str, Holding)] = &[("blobs/sha256", Holding::Blob), ("caches", Holding::Cache), ("downloads", Holding::Download)];
+const FOLDERS: &[(&str, Holding)] =
+    &[("blobs/sha256", Holding::Blob), ("cache", Holding::Record), ("caches", Holding::Cache), ("downloads", Holding::Download)];
 
 /// What a folder of unpacked layers is called, or how that begins.
 const LAYERS: &str = "layers";
@@ -35,6 +36,8 @@ pub enum Holding {
     Cache,
     /// What is known of a download.
     Download,
+    /// What a layer was made of, for the next build.
+    Record,
 }
 
 /// What is to go. Each of the fields that say something adds to it.
@@ -188,7 +191,7 @@ impl Store {
                 Some(locks) => (path.join("files"), Some(locks)),
                 None => return Ok(Taken::InUse),
             },
-            Holding::Blob | Holding::Layer | Holding::Download => (path, None),
+            Holding::Blob | Holding::Layer | Holding::Download | Holding::Record => (path, None),
         };
         if dry_run {
             return Ok(Taken::Away(path));
@@ -219,7 +222,7 @@ impl Store {
 /// When something was used and what it takes; none for what is none of those things.
 fn look(path: &Path, holding: Holding) -> Option<(SystemTime, u64)> {
     match holding {
-        Holding::Blob | Holding::Download => {
+        Holding::Blob | Holding::Download | Holding::Record => {
             let found = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
             Some((found.modified().ok()?, found.blocks() * 512))
         }
