@@ -21,13 +21,16 @@ use crate::rootfs::apply::{ApplyContext, fingerprint};
 /// Trees that are read at a time for their digest.
 const READERS: usize = 4;
 
+/// The digest of a tree, read once; none where it cannot be had.
+type Found = Arc<OnceCell<Option<Digest>>>;
+
 /// The cache of one build.
 pub struct Cached {
     /// Where records are.
     pub cache: Arc<Cache>,
     planned: OnceLock<Planned>,
     answers: Mutex<HashMap<CacheKey, Option<Hit>>>,
-    digests: Mutex<BTreeMap<Vec<u8>, Arc<OnceCell<Option<Digest>>>>>,
+    digests: Mutex<BTreeMap<Vec<u8>, Found>>,
     readers: Semaphore,
 }
 

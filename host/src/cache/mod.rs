@@ -28,7 +28,7 @@ use crate::image::{BlobSource, Layer, LayerContent, LayoutError};
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::progress::{Level, Reporter};
 use crate::registry::{PushBlob, PushContent, RegistryError};
-use record::{EMPTY_CONFIG, RECORD_LIMIT};
+use record::{EMPTY_LAYER, RECORD_LIMIT};
 
 /// Why records cannot be had or kept.
 #[derive(Debug, thiserror::Error)]
@@ -216,8 +216,8 @@ impl Cache {
     /// Keeps what is known of a key, likewise; what is too long is forgotten.
     pub fn put_note(&self, note: &Note) {
         if note.text.len() as u64 <= RECORD_LIMIT / 2 {
-            let content = PushContent::Bytes(Bytes::from_static(EMPTY_CONFIG));
-            self.keep(vec![(note.key, note.manifest())], PushBlob { descriptor: record::empty(), content });
+            let content = PushContent::Bytes(Bytes::from_static(EMPTY_LAYER));
+            self.keep(vec![(note.key, note.manifest())], PushBlob { descriptor: record::empty_layer(), content });
         }
     }
 

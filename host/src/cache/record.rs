@@ -4,16 +4,16 @@ use std::time::{Duration, SystemTime};
 use serde_json::Map;
 
 use super::CacheKey;
-use crate::oci::{Descriptor, DiffId, Digest, Document, Manifest, MediaType};
+use crate::oci::{Descriptor, DiffId, Digest, Document, LayerCompression, Manifest, MediaType};
 
 /// What a record is, to a registry.
 const ARTIFACT: &str = "application/vnd.layerwright.cache.record.v1+json";
 /// What a note is, to a registry.
 const NOTE_ARTIFACT: &str = "application/vnd.layerwright.cache.note.v1+json";
-/// Of the configuration that the specification wants every manifest to have: `{}`.
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-/// The empty configuration.
+/// The configuration that the specification wants every manifest to have.
 pub const EMPTY_CONFIG: &[u8] = b"{}";
+/// What a note has for a layer: an archive without entries.
+pub const EMPTY_LAYER: &[u8] = &[0; 1024];
 
 const KEY: &str = "layerwright.cache.key";
 const DIFF_ID: &str = "layerwright.cache.diff-id";
@@ -108,7 +108,7 @@ impl Record {
 impl Note {
     /// The manifest that says it.
     pub fn manifest(&self) -> Manifest {
-        manifest(NOTE_ARTIFACT, empty(), &self.key, self.created, &[(NOTE, self.text.clone())])
+        manifest(NOTE_ARTIFACT, empty_layer(), &self.key, self.created, &[(NOTE, self.text.clone())])
     }
 
     /// Reads the note of a key.
@@ -141,9 +141,14 @@ pub fn age(created: u64, now: SystemTime) -> Duration {
     now.saturating_sub(Duration::from_secs(created))
 }
 
-/// Names the empty configuration.
-pub fn empty() -> Descriptor {
-    Descriptor::new(MediaType::Other(EMPTY.to_owned()), Digest::of(EMPTY_CONFIG), EMPTY_CONFIG.len() as u64)
+/// Names the empty configuration. It goes by the type of an image's: some registries take no manifest with another one.
+pub fn empty_config() -> Descriptor {
+    Descriptor::new(MediaType::OciConfig, Digest::of(EMPTY_CONFIG), EMPTY_CONFIG.len() as u64)
+}
+
+/// Names the layer of a note.
+pub fn empty_layer() -> Descriptor {
+    Descriptor::new(MediaType::OciLayer(LayerCompression::None), Digest::of(EMPTY_LAYER), EMPTY_LAYER.len() as u64)
 }
 
 fn manifest(artifact: &str, layer: Descriptor, key: &CacheKey, created: u64, said: &[(&str, String)]) -> Manifest {
@@ -152,7 +157,7 @@ fn manifest(artifact: &str, layer: Descriptor, key: &CacheKey, created: u64, sai
     let mut other = Map::new();
     other.insert("artifactType".to_owned(), artifact.into());
     let media_type = Some(MediaType::OciManifest);
-    Manifest { schema_version: 2, media_type, config: empty(), layers: vec![layer], annotations, other }
+    Manifest { schema_version: 2, media_type, config: empty_config(), layers: vec![layer], annotations, other }
 }
 
 fn read_manifest(bytes: &[u8], artifact: &str) -> Result<Manifest, BadRecord> {
@@ -175,12 +180,21 @@ fn field<T: std::str::FromStr>(annotations: &BTreeMap<String, String>, name: &st
 mod tests {
     use super::*;
     use crate::cache::KeyWriter;
-    use crate::oci::LayerCompression;
 
     fn key(name: &str) -> CacheKey {
         let mut writer = KeyWriter::new("test");
         writer.part(name);
         writer.finish()
+    }
+
+    /// Quay and GitLab have lists of the types that they take.
+    #[test]
+    fn manifests_have_the_types_of_an_image() {
+        let note = Note { key: key("a"), text: "seen".to_owned(), created: 1 };
+        for manifest in [record().manifest(), note.manifest()] {
+            assert_eq!(manifest.config.media_type, MediaType::OciConfig);
+            assert!(manifest.layers.iter().all(|layer| matches!(layer.media_type, MediaType::OciLayer(_))));
+        }
     }
 
     fn record() -> Record {

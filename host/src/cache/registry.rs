@@ -3,7 +3,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use super::prune::{Entry, Prunable};
-use super::record::{EMPTY_CONFIG, RECORD_LIMIT, empty};
+use super::record::{EMPTY_CONFIG, RECORD_LIMIT, empty_config};
 use super::{Blobs, CacheError, CacheKey, Found, RecordStore};
 use crate::image::BlobSource;
 use crate::oci::{MediaType, Reference};
@@ -46,7 +46,7 @@ impl RecordStore for RegistryStore {
 
     async fn put(&self, key: &CacheKey, manifest: &[u8], blob: &PushBlob) -> Result<(), CacheError> {
         let to = self.tag(key);
-        let config = PushBlob { descriptor: empty(), content: PushContent::Bytes(Bytes::from_static(EMPTY_CONFIG)) };
+        let config = PushBlob { descriptor: empty_config(), content: PushContent::Bytes(Bytes::from_static(EMPTY_CONFIG)) };
         let (blob, config) = tokio::join!(self.client.push_blob(&to, blob), self.client.push_blob(&to, &config));
         blob?;
         config?;
