@@ -183,11 +183,14 @@ fn what_is_cached_is_said_by_flags() {
     assert_eq!(build(&["--cache", "--no-push-cache"], &to), ".hh.hh.", "and is used all the same");
 }
 
+/// What becomes of a request, by method and target.
+type Meddle = fn(&str, &str) -> Fault;
+
 #[test]
 fn a_cache_that_fails_costs_a_warning() {
     let env = place();
     let address = &Registry::open().address;
-    let faults: [(&str, fn(&str, &str) -> Fault); 4] = [
+    let faults: [(&str, Meddle); 4] = [
         ("cannot be read", |_, target| if target.contains("/cachy/manifests/") { Fault::Status(403) } else { Fault::None }),
         ("cannot be read", |method, target| if method == "GET" && target.contains("/cachy/") { Fault::ResetBefore } else { Fault::None }),
         ("takes nothing", |method, target| if method == "POST" && target.contains("/cachy/") { Fault::Status(403) } else { Fault::None }),

@@ -79,7 +79,7 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Remove from the store what builds have not used for long
-    Prune(PruneArguments),
+    Prune(Box<PruneArguments>),
     /// Print the version
     Version,
 }
