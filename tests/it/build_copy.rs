@@ -56,7 +56,7 @@ fn unknown_owners_are_refused() {
     assert_eq!(rights(&tree, "f"), ["f 0644 0:0"]);
 }
 
-// scenarios 38, 39, 61, 63; with a cache in cache_keys
+// scenarios 38, 39, 61, 63; the first three with a cache in cache_keys
 #[test]
 fn the_layer_follows_what_is_copied() {
     let env = TestEnv::new();
