@@ -42,7 +42,7 @@ fn registry(authorization: String) -> Web {
 
 /// A build from an image of a registry that the proxy plays. What the clouds of the tests give out is in none of its output.
 fn build<'a>(env: &'a TestEnv, proxy: &Web, host: &str) -> Build<'a> {
-    for secret in [ECR_PASSWORD, TOKEN, "entra-t0ken-of-an-hour", "session-secret", "session-token", "s3cret-of-gcloud"] {
+    for secret in [ECR_PASSWORD, TOKEN, "entra-t0ken-of-an-hour", "s3cret-of-a-session", "t0ken-of-a-session", "s3cret-of-gcloud"] {
         env.conceal(secret);
     }
     env.build(&format!("FROM {host}/team/app:1\nENV A=1\n"))
@@ -73,7 +73,7 @@ fn ecr(key: &'static str) -> Web {
     })
 }
 
-const METADATA: &str = r#"{"Code":"Success","AccessKeyId":"ASIASESSION","SecretAccessKey":"session-secret","Token":"session-token"}"#;
+const METADATA: &str = r#"{"Code":"Success","AccessKeyId":"ASIASESSION","SecretAccessKey":"s3cret-of-a-session","Token":"t0ken-of-a-session"}"#;
 
 fn pulls(build: Build<'_>) {
     let image = build.succeed();
