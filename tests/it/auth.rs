@@ -73,7 +73,8 @@ fn ecr(key: &'static str) -> Web {
     })
 }
 
-const METADATA: &str = r#"{"Code":"Success","AccessKeyId":"ASIASESSION","SecretAccessKey":"s3cret-of-a-session","Token":"t0ken-of-a-session"}"#;
+const METADATA: &str =
+    r#"{"Code":"Success","AccessKeyId":"ASIASESSION","SecretAccessKey":"s3cret-of-a-session","Token":"t0ken-of-a-session"}"#;
 
 fn pulls(build: Build<'_>) {
     let image = build.succeed();
