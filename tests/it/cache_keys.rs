@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::support::cache::{CACHED, hits};
@@ -250,7 +252,7 @@ fn a_copy_from_a_stage_follows_what_it_copies() {
     // Without the layers of commands their result decides.
     let fresh = ["--cache-run-layers=false"];
     // Within one second a command makes the same file with the same time.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    thread::sleep(Duration::from_millis(1100));
     assert_eq!(of("2", &fresh), (source("."), "h...".to_owned()));
 }
 
@@ -295,4 +297,40 @@ fn stages_that_part_and_meet_are_known_again() {
     let (none, first) = of("a");
     assert_eq!(none, ".....");
     assert_eq!(of("b"), ("hh".to_owned(), first), "the stages that were copied from are not even looked at");
+}
+
+/// Adversarial 61: the bytes that are copied may be others than those that the key was made of.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_never_taken_for_another() {
+    let env = TestEnv::new();
+    let content = |number: usize| format!("{number:08}").repeat(1 << 11);
+    let place = |number: usize| {
+        write(&env.path("next"), content(number));
+        fs::rename(env.path("next"), env.path("context/big")).expect("the file is put in its place");
+    };
+    let build = || env.build("FROM scratch\nCOPY big /\n").repeatable().args(CACHED).arg("--cache-repo=local:").finish();
+    place(0);
+    let last = AtomicUsize::new(0);
+    let done = AtomicBool::new(false);
+    let warned = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                place(last.fetch_add(1, Ordering::Relaxed) + 1);
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let warned = (0..40).any(|_| build().stderr.contains("files changed while they were copied: nothing that follows is kept"));
+        done.store(true, Ordering::Relaxed);
+        warned
+    });
+    assert!(warned, "no build has met a change");
+    // Each content that there was, once more: what is kept under it is its own layer.
+    let last = last.into_inner();
+    for number in last.saturating_sub(60)..=last {
+        place(number);
+        let finished = build();
+        let tree = finished.image().tree_above(0);
+        let found = tree["big"].text();
+        assert!(found == content(number), "{number} of {last}: the file of another time was taken, {}\n{}", &found[..8], finished.stderr);
+    }
 }
