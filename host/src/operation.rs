@@ -140,6 +140,22 @@ pub struct Copy {
     pub independent: bool,
 }
 
+impl Copy {
+    /// All that a source has, into the root, as it is.
+    pub fn all(from: Source) -> Self {
+        Self {
+            from,
+            paths: vec![".".to_owned()],
+            exclude: Vec::new(),
+            destination: "/".to_owned(),
+            ownership: Ownership::default(),
+            unpack: false,
+            parents: false,
+            independent: false,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Ownership {
     pub owner: Option<String>,

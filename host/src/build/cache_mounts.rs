@@ -17,7 +17,7 @@ use crate::layer::entries::Limits;
 use crate::layer::extract::{ExtractMode, ExtractOptions, extract};
 use crate::layer::{Compression, LayerOptions, LayerWriter, NewLayer};
 use crate::oci::{Descriptor, LayerCompression, MediaType};
-use crate::operation::{Copy, Operation, Ownership, Source};
+use crate::operation::{Copy, Operation, Source};
 use crate::progress::Level;
 use crate::rootfs::apply::{ApplyContext, CopySource, apply};
 use crate::rootfs::disk::Disk;
@@ -79,16 +79,7 @@ impl Shared {
 /// A directory as a layer.
 fn pack(directory: &Path, store: &Store) -> Result<Layer, Failure> {
     let tree = Arc::new(Disk::new(Root::open(directory)?));
-    let all = Operation::Copy(Copy {
-        from: Source::Context(String::new()),
-        paths: vec![".".to_owned()],
-        exclude: Vec::new(),
-        destination: "/".to_owned(),
-        ownership: Ownership::default(),
-        unpack: false,
-        parents: false,
-        independent: false,
-    });
+    let all = Operation::Copy(Copy::all(Source::Context(String::new())));
     let mut layered = Layered::scratch(store.temporary_files());
     let context = ApplyContext { working_dir: "/".into(), created: Time::default() };
     apply(&mut layered, &all, Some(&CopySource { tree, keep_owner: true }), &context)?;

@@ -106,7 +106,6 @@ fn clean(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::dockerfile::lint::rules;
-    use crate::operation::Ownership;
 
     #[test]
     fn names_of_secrets() {
@@ -121,16 +120,8 @@ mod tests {
     #[test]
     fn sources_that_are_ignored() {
         let ignored = |patterns: &str, paths: &[&str]| {
-            let copy = Copy {
-                from: Source::Context(String::new()),
-                paths: paths.iter().map(|&path| path.to_owned()).collect(),
-                exclude: Vec::new(),
-                destination: "/".to_owned(),
-                ownership: Ownership::default(),
-                unpack: false,
-                parents: false,
-                independent: false,
-            };
+            let paths = paths.iter().map(|&path| path.to_owned()).collect();
+            let copy = Copy { paths, ..Copy::all(Source::Context(String::new())) };
             ignored_sources(&copy, &IgnoreFile::parse(patterns).unwrap())
         };
         assert_eq!(ignored("Dockerfile\n*.md\n", &["./Dockerfile", "a.md", "/b.md", "src"]), ["Dockerfile", "a.md", "/b.md"]);

@@ -12,7 +12,7 @@ use crate::context::IgnoreFile;
 use crate::dockerfile::lint::rules;
 use crate::dockerfile::{Arguments, Expander, Instruction, Keywords, Span, expand_instruction, expand_word, suggest_exactly};
 use crate::oci::{History, ImageConfig, Platform};
-use crate::operation::{ConfigChange, Copy, Mount, MountSource, Operation, Ownership, Source};
+use crate::operation::{ConfigChange, Copy, Mount, MountSource, Operation, Source};
 use crate::rootfs::tree::normalise;
 
 /// The handlers by the keywords that they claim.
@@ -351,16 +351,7 @@ impl Lowering {
 
     /// The step that makes files of a named context the first layer of a stage.
     pub fn copy_all(&self, from: &Instruction, name: &str) -> Step {
-        let copy = Copy {
-            from: Source::Context(name.to_owned()),
-            paths: vec![".".to_owned()],
-            exclude: Vec::new(),
-            destination: "/".to_owned(),
-            ownership: Ownership::default(),
-            unpack: false,
-            parents: false,
-            independent: false,
-        };
+        let copy = Copy::all(Source::Context(name.to_owned()));
         let text = format!("COPY --from={name} . /");
         let task = Task { operation: Operation::Copy(copy), env: Arc::new(Vec::new()), user: String::new(), working_dir: "/".to_owned() };
         let history = Some(recorded(format!("{text} # buildkit")));

@@ -1,3 +1,5 @@
+//! Records of layers in a directory of the store, one file each.
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

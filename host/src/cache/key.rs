@@ -1,3 +1,5 @@
+//! Keys of the cache, and how they are put together from parts.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! Records of layers in an image layout.
+
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;

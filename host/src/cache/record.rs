@@ -1,3 +1,5 @@
+//! Records and notes of the cache, as the manifests that say them.
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 

@@ -1,3 +1,5 @@
+//! Records of layers in a repository of a registry.
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;

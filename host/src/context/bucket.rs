@@ -1,3 +1,5 @@
+//! The names of objects in buckets, as contexts are given by them.
+
 use percent_encoding::percent_decode_str;
 
 /// What the object of a bucket is called where nothing else is said.

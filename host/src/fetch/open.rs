@@ -12,7 +12,7 @@ use crate::context::{BuildContext, Kept, Location, extract};
 use crate::fs::Root;
 use crate::layer::archive::is_archive;
 use crate::layer::entries::Limits;
-use crate::progress::Level;
+use crate::progress::{Level, reasons};
 use crate::rootfs::store::{Store, TemporaryDirectory};
 
 /// A context, opened.
@@ -147,7 +147,7 @@ struct Unpacked {
 
 impl Source {
     fn unpack(self, store: &Store) -> Result<Unpacked, FetchError> {
-        let failed = |error: &dyn std::error::Error| FetchError::Context { what: self.shown.clone(), why: chain(error) };
+        let failed = |error: &dyn std::error::Error| FetchError::Context { what: self.shown.clone(), why: reasons(error) };
         let directory = store.temporary_directory().map_err(|error| failed(&error))?;
         let file = || File::open(&self.path).map_err(|error| failed(&error));
         if is_archive(file()?) {
@@ -180,8 +180,4 @@ fn copy_standard_input(to: &Path, limit: u64) -> io::Result<()> {
         return Err(io::Error::other("it is empty"));
     }
     file.flush()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

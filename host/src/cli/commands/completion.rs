@@ -1,3 +1,5 @@
+//! `completion`: what a shell needs to complete the command line.
+
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};

@@ -1,3 +1,5 @@
+//! `index`: images that were built apart, joined by an index.
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! `prune`: a smaller store.
+
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;

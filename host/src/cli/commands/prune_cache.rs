@@ -1,3 +1,5 @@
+//! `prune --cache-repo`: a smaller cache of layers.
+
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! `push`: an image that lies on disk, to where it is named.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

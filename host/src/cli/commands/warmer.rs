@@ -1,3 +1,5 @@
+//! `warmer`: base images, kept in a directory for builds to come.
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
