@@ -287,3 +287,75 @@ fn secrets_are_in_no_record() {
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
     assert!(fs::read_dir(layout.join("blobs/sha256")).expect("a cache").count() >= 3);
 }
+
+/// A pipeline that changes the name of the image alone keeps its cache repository, and with it what kaniko has put there: an image of Docker's
+/// types for each of its keys, without platform, and pointers from one key to another. The last are under our own keys here, which would be
+/// an accident.
+#[test]
+fn what_kaniko_has_left_in_a_repository_is_never_taken_and_never_in_the_way() {
+    let env = place();
+    let registry = Registry::open();
+    let name = format!("test/{}", unique());
+    let destination = registry.reference(&format!("{name}:latest"));
+    let repository = format!("{name}/cache");
+    env.file("evil", "not what was asked for");
+    let layer = run(Command::new("sh").args(["-c", "tar -c evil | gzip -n | base64 -w0"]).current_dir(env.path("context")));
+    let layer = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, layer.trim()).expect("base64");
+    let (layer_digest, size) = (registry.put_blob(&repository, &layer), layer.len());
+    let put = |tag: &str, labels: Value, layers: Value| {
+        let history = serde_json::json!([{ "author": "kaniko", "created": "0001-01-01T00:00:00Z", "created_by": "RUN cat /one > /two" }]);
+        let config = serde_json::json!({
+            "architecture": "", "os": "", "created": "2026-11-01T00:00:00Z", "config": { "Labels": labels }, "history": history,
+            "rootfs": { "type": "layers", "diff_ids": [] },
+        })
+        .to_string();
+        let config_digest = registry.put_blob(&repository, &config);
+        let config = serde_json::json!({
+            "mediaType": "application/vnd.docker.container.image.v1+json", "digest": config_digest, "size": config.len(),
+        });
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "config": config, "layers": layers,
+        });
+        registry.put_manifest(&repository, tag, &manifest);
+    };
+    let gzip = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    let layers = serde_json::json!([{ "mediaType": gzip, "digest": layer_digest, "size": size }]);
+    let kanikos = digest_of(b"a key of kaniko's").replace("sha256:", "");
+    put(&kanikos, Value::Null, layers.clone());
+    let build = || env.build(&format!("{BUSYBOX}{TEN}")).args(CACHED).arg("--reproducible").push_to(&destination).finish();
+    let first = build();
+    assert_eq!(hits(&first), ".......", "{}", first.stderr);
+    let all = tags(&registry.reference(&repository));
+    assert!(all.len() > 7 && all.contains(&kanikos), "{all:?}");
+    for (number, tag) in all.iter().filter(|tag| **tag != kanikos).enumerate() {
+        let pointer = serde_json::json!({ "kaniko.cache.pointer-target": kanikos });
+        put(tag, if number % 2 == 0 { pointer } else { Value::Null }, if number % 2 == 0 { serde_json::json!([]) } else { layers.clone() });
+    }
+    fs::remove_dir_all(env.path("store")).expect("the store is ours");
+    let again = build();
+    assert_eq!(hits(&again), ".......", "nothing of it is taken: {}", again.stderr);
+    assert_eq!(again.image().digest, first.image().digest);
+    fs::remove_dir_all(env.path("store")).expect("the store is ours");
+    let third = build();
+    assert_eq!(hits(&third), "hhhhhhh", "our own records are back: {}", third.stderr);
+    // Pruning leaves what is not ours to whoever put it there.
+    let mut prune = Command::new(crate::support::program());
+    prune.args(["prune", "--all", "--insecure", "--insecure-pull", "--cache-repo", &registry.reference(&repository)]);
+    let said = run(prune.env("HOME", env.path("home")));
+    assert!(said.starts_with("removed ") || said.contains("0 records"), "{said}");
+    assert!(registry.manifest(&registry.reference(&format!("{repository}:{kanikos}"))).is_some());
+}
+
+/// kaniko keeps a layout for each key beside the directory that `oci:` names.
+#[test]
+fn layouts_that_kaniko_has_left_beside_a_directory_stay_there() {
+    let env = place();
+    let kanikos = env.path(format!("cache:{}", digest_of(b"a key").replace("sha256:", "")));
+    fs::create_dir_all(&kanikos).expect("the folder can be made");
+    fs::write(kanikos.join("index.json"), "{}").expect("the folder is ours");
+    let repo = format!("--cache-repo=oci:{}", env.path("cache").display());
+    let build = |store: &str| env.build(&format!("{BUSYBOX}{TEN}")).args(CACHED).arg(&repo).store(env.path(store)).finish();
+    assert_eq!(hits(&build("one")), ".......");
+    assert_eq!(hits(&build("two")), "hhhhhhh");
+    assert_eq!(fs::read_to_string(kanikos.join("index.json")).expect("it is there"), "{}");
+}

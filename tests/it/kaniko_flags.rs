@@ -109,6 +109,107 @@ fn variables_that_steer_nothing_are_named() {
 }
 
 #[test]
+fn feature_flags_say_what_is_always_so() {
+    let env = TestEnv::new();
+    let (_, said) = build(&env, SMALL, &[], &[("FF_KANIKO_COPY_AS_ROOT", "0"), ("FF_KANIKO_NEW", "1"), ("FF_KANIKO_DISABLE_HTTP2", "1")]);
+    assert!(said.contains("FF_KANIKO_COPY_AS_ROOT in the environment without effect: what COPY brings is owned by root"), "{said}");
+    assert!(said.contains("FF_KANIKO_NEW in the environment without effect: no such flag"), "{said}");
+    assert!(!said.contains("DISABLE_HTTP2"), "{said}");
+}
+
+#[test]
+fn values_that_make_no_sense_are_told_before_anything_happens() {
+    let env = TestEnv::new();
+    let registry = Registry::open();
+    let folder = env.path("context").display().to_string();
+    let file = env.file("file", "content").display().to_string();
+    let slashes = format!("{folder}/");
+    let before = env.path("store");
+    for arguments in [
+        ["--verbosity", "loud"],
+        ["--log-format", "xml"],
+        ["--context", "ftp://host/x"],
+        ["--context", ""],
+        ["--context", "s3://"],
+        ["--destination", "a b"],
+        ["--destination", "localhost:99999/x"],
+        ["--snapshot-mode", ""],
+        ["--custom-platform", "linux/amd64/v1/x"],
+        ["--custom-platform", "linux/"],
+        ["--image-fs-extract-retry", "-1"],
+        ["--image-fs-extract-retry", "x"],
+        ["--push-retry", "-1"],
+        ["--push-retry", "4294967296"],
+        ["--image-download-retry", "many"],
+        ["--image-format", "OCI"],
+        ["--compression", "xz"],
+        ["--compression-level", "10"],
+        ["--compression-level", "99999999999999999999"],
+        ["--cache-ttl", "5"],
+        ["--cache-ttl", "-1h"],
+        ["--cache-ttl", "5y"],
+        ["--cache-ttl", ""],
+        ["--label", "novalue"],
+        ["--annotation", "novalue"],
+        ["--git", "depth=-1"],
+        ["--git", "single-branch=maybe"],
+        ["--git", "other=1"],
+        ["--secret", "id="],
+        ["--secret", "id=a,src=/no/such"],
+        ["--registry-certificate", "novalue"],
+        ["--registry-client-cert", "host=/only-one"],
+        ["--digest-file", &folder],
+        ["--digest-file", "http://host/x"],
+        ["--image-name-with-digest-file", &slashes],
+        ["--image-name-tag-with-digest-file", &folder],
+        ["--tar-path", &folder],
+        ["--oci-layout-path", &file],
+    ] {
+        let destination = registry.fresh();
+        let mut command = executor(&env, SMALL);
+        command.args(["--insecure", "--destination", &destination]).args(arguments);
+        let error = fails(&mut command, 1);
+        let first = error.lines().next().unwrap_or_default();
+        assert!(first.starts_with("error: ") && first.contains(arguments[0].trim_start_matches('-')), "{arguments:?}: {error}");
+        assert!(!error.contains("Usage:"), "{arguments:?}: {error}");
+        assert_eq!(registry.manifest(&destination), None, "{arguments:?}");
+        assert!(!before.exists(), "{arguments:?}: something was begun");
+    }
+}
+
+// A pipeline's variable that is empty gives nothing, as in kaniko.
+#[test]
+fn values_that_are_empty_are_as_good_as_none() {
+    let env = TestEnv::new();
+    let (plain, _) = build(&env, SMALL, &["--reproducible"], &[]);
+    for flag in [
+        "--context-sub-path",
+        "--bucket",
+        "--custom-platform",
+        "--build-arg",
+        "--kaniko-dir",
+        "--tar-path",
+        "--target",
+        "--cache-repo",
+        "--cache-dir",
+        "--digest-file",
+        "--image-name-with-digest-file",
+        "--image-name-tag-with-digest-file",
+        "--ignore-path",
+        "--insecure-registry",
+        "--skip-tls-verify-registry",
+        "--registry-map",
+        "--registry-mirror",
+        "--credential-helpers",
+    ] {
+        for arguments in [[flag, ""].as_slice(), &[&format!("{flag}=")]] {
+            let (image, _) = build(&env, SMALL, &[&["--reproducible"], arguments].concat(), &[]);
+            assert_eq!(image.digest, plain.digest, "{arguments:?}");
+        }
+    }
+}
+
+#[test]
 fn all_targets_are_built_and_the_first_is_the_image() {
     let env = TestEnv::new();
     let dockerfile = "FROM scratch AS one\nENV IS=one\nCOPY file /one\nFROM scratch AS two\nCOPY file /two\nFROM scratch AS three\nCOPY file /three\nFROM scratch\nENV IS=last\n";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Image, Registry, TestEnv, output, program, write};
+use crate::support::{Image, Registry, TestEnv, digest_of, output, program, write};
 
 fn warmer(env: &TestEnv, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(program());
@@ -129,4 +129,32 @@ fn builds_take_bases_that_are_kept_warm() {
     let finished = build(by_tag, "damaged", &["--cache"]);
     assert!(finished.stderr.contains("is not taken from the cache directory"), "{}", finished.stderr);
     assert_eq!(finished.image().diff_ids()[0], image.diff_ids()[0]);
+}
+
+/// A directory as kaniko's older warmers leave it: for each image an archive and its manifest, called by the digest.
+#[test]
+fn a_directory_that_kaniko_has_filled_with_archives_is_passed_over_and_filled_anew() {
+    let env = TestEnv::new();
+    env.file("file", "content");
+    let busybox = Registry::open().reference("base/busybox:latest");
+    let digest = digest_of(Registry::open().raw_manifest(&busybox).expect("the base").as_bytes());
+    // Whoever took the archive for the base would have no shell.
+    let other = env.path("other.tar").display().to_string();
+    env.build("FROM scratch\nCOPY file /\n").args(["--tar-path", &other, "--destination=a/b"]).succeed();
+    let place = env.path("cache").join(&digest);
+    write(&place, fs::read(&other).expect("it was written"));
+    write(&env.path("cache").join(format!("{digest}.json")), Registry::open().raw_manifest(&busybox).expect("the base"));
+    write(&env.path("cache/.warmer-locks").join(&digest), "");
+    let build = |store: &str| {
+        let build = env.build(&format!("FROM {busybox}\nCOPY file /\nRUN cp /file /made\n")).store(env.path(store));
+        build.args(["--cache", "--cache-repo=local:", "--cache-dir"]).arg(env.path("cache")).finish()
+    };
+    let finished = build("first");
+    assert_eq!(finished.image().tree_above(1)["made"].text(), "content");
+    assert!(finished.stderr.contains("is not taken from the cache directory"), "{}", finished.stderr);
+    assert!(place.is_file(), "a build only reads");
+    let (code, said) = warmer(&env, &["-i", &busybox]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(place.is_dir() && env.path("cache").join(format!("{digest}.json")).is_file());
+    assert!(build("second").stderr.contains("is taken from"));
 }

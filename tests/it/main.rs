@@ -46,6 +46,7 @@ mod isolation_differential;
 mod isolation_in_place;
 mod isolation_in_place_flags;
 mod isolation_kill;
+mod isolation_reproducible;
 mod isolation_rootless;
 mod kaniko_flags;
 mod kaniko_outputs;

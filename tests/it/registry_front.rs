@@ -43,6 +43,17 @@ fn with_a_password_over_http_2() {
 }
 
 #[test]
+fn without_http_2_where_it_is_switched_off() {
+    let env = TestEnv::new();
+    let front = Daemon::nginx(&env, &Registry::open().address, "");
+    let (build, name) = ready(&env, &front);
+    let image = build.variable("FF_KANIKO_DISABLE_HTTP2", "1").succeed();
+    is_pushed(&name, &image);
+    let requests = front.requests();
+    assert!(requests.len() > 5 && requests.iter().all(|request| request.starts_with("HTTP/1.1 ")), "{requests:#?}");
+}
+
+#[test]
 fn a_wrong_password_or_none_is_told_with_registry_and_repository() {
     let env = TestEnv::new();
     let front = Daemon::nginx(&env, &Registry::open().address, &passwords(&env));

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cache::CacheArguments;
@@ -233,6 +234,11 @@ pub fn read_build_arg(text: &str, as_kaniko: bool) -> Option<(String, String)> {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => std::env::var(text).ok().or(as_kaniko.then(String::new)).map(|value| (text.to_owned(), value)),
     }
+}
+
+/// A path that may be empty, as where a variable of a pipeline is: that is none, as in kaniko.
+pub fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// The value of a switch, as kaniko reads it.

@@ -25,7 +25,7 @@ pub struct CacheArguments {
     #[arg(long, value_name = "REPOSITORY|oci:DIR|local:")]
     pub cache_repo: Option<String>,
     /// How old a layer may be to be used, for instance 36h or 90m
-    #[arg(long, default_value = "336h", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, default_value = "336h", allow_hyphen_values = true, value_parser = duration, value_name = "DURATION")]
     pub cache_ttl: Duration,
     /// Keep layers of COPY and ADD
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]

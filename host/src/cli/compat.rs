@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{BuildArguments, switch};
-use super::env;
+use super::args::{BuildArguments, path, switch};
+use super::{contexts, env, features};
+use crate::context::Location;
 
 /// Flags of kaniko's that ask for what is always so here, and former spellings of flags.
 #[derive(Debug, Default, Args)]
@@ -20,7 +21,7 @@ pub struct CompatArguments {
     #[arg(long = "customPlatform", hide = true, value_name = "OS/ARCH[/VARIANT]")]
     pub old_custom_platform: Option<String>,
     /// Former spelling
-    #[arg(long = "tarPath", hide = true, value_name = "FILE")]
+    #[arg(long = "tarPath", hide = true, value_parser = path(), value_name = "FILE")]
     pub old_tar_path: Option<PathBuf>,
     /// Another way in which kaniko finds changes
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
@@ -29,7 +30,7 @@ pub struct CompatArguments {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub compressed_caching: Option<bool>,
     /// How often kaniko tries to unpack an image again
-    #[arg(long, hide = true, value_name = "N")]
+    #[arg(long, hide = true, allow_negative_numbers = true, value_name = "N")]
     pub image_fs_extract_retry: Option<u32>,
     /// Whether kaniko leaves /var/run out of layers
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
@@ -88,6 +89,27 @@ pub fn notes(args: &BuildArguments, backend_in_place: bool) -> Vec<String> {
         "--git depth and single-branch",
         "only the commit that is built is fetched",
     );
+    if let Ok(location) = contexts::main_context(args) {
+        let given = |name: &str| args.context.git.iter().any(|option| option.split_once('=').is_some_and(|(known, _)| known == name));
+        let mut needless = |asked: bool, what: &str, why: &str| {
+            if asked {
+                notes.push(format!("{what} is not needed: {why}"));
+            }
+        };
+        match &location {
+            Location::Git(_) => needless(
+                args.context.git.iter().any(|option| option == "insecure-skip-tls=true")
+                    && contexts::unverified_git(args, &location).is_none(),
+                "--git insecure-skip-tls",
+                "the context is not fetched over https",
+            ),
+            _ => needless(
+                ["branch", "recurse-submodules", "insecure-skip-tls"].map(given).contains(&true),
+                "--git",
+                "the context is no git repository",
+            ),
+        }
+    }
     notes.extend(variables(&env::names()));
     notes
 }
@@ -108,13 +130,12 @@ pub fn former_spellings(args: &BuildArguments) -> Vec<String> {
 }
 
 /// Variables by which kaniko is steered and that steer nothing here.
-const VARIABLES: [(&str, &str); 6] = [
+const VARIABLES: [(&str, &str); 5] = [
     ("SNAPSHOT_TIMEOUT_DURATION", "finding changes costs their size, and has no time limit"),
     ("KANIKO_IGNORE_ASSERTIONS", "there are no assertions to pass over"),
     ("KANIKO_TELEMETRY_", "nothing is reported to anybody"),
     ("OTEL_", "nothing is reported to anybody"),
     ("STACKLOG_PATH", "there is no log of stacks"),
-    ("FF_KANIKO_", "what kaniko changes by feature flags is decided once, as BuildKit does it"),
 ];
 
 fn variables(set: &[String]) -> Vec<String> {
@@ -122,7 +143,7 @@ fn variables(set: &[String]) -> Vec<String> {
         let found: Vec<&str> = set.iter().map(String::as_str).filter(|name| name.starts_with(prefix)).collect();
         (!found.is_empty()).then(|| format!("{} in the environment without effect: {why}", found.join(", ")))
     };
-    VARIABLES.iter().filter_map(said).collect()
+    VARIABLES.iter().filter_map(said).chain(features::notes(set)).collect()
 }
 
 #[cfg(test)]
@@ -133,7 +154,7 @@ mod tests {
     fn variables_without_effect_are_named() {
         let set = ["HOME", "FF_KANIKO_A", "OTEL_X", "FF_KANIKO_B"].map(str::to_owned);
         let notes = variables(&set);
-        assert_eq!(notes.len(), 2, "{notes:?}");
-        assert!(notes[1].starts_with("FF_KANIKO_A, FF_KANIKO_B in the environment without effect"), "{notes:?}");
+        assert_eq!(notes.len(), 3, "{notes:?}");
+        assert!(notes[0].starts_with("OTEL_X in the environment without effect"), "{notes:?}");
     }
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use layerwright_git_reference::{GitUrl, Scheme};
 
-use super::args::BuildArguments;
+use super::args::{BuildArguments, path, switch};
 use super::env;
 use super::settings::{UsageError, pair, usage};
 use crate::build::settings::{BuildContextFlag, NamedContext, context_name};
@@ -21,7 +22,7 @@ pub struct ContextArguments {
     #[arg(short, long, hide = true, value_name = "BUCKET")]
     pub bucket: Option<String>,
     /// Directory of the context to use in its place
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_parser = path(), value_name = "DIR")]
     pub context_sub_path: Option<PathBuf>,
     /// Option for a context from git, for instance `branch=main`; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
@@ -71,23 +72,37 @@ pub fn main_context(args: &BuildArguments) -> Result<Location, UsageError> {
     let mut location = Location::parse_pulled_by(&args.context.named(), &method).map_err(|error| usage("context", error))?;
     for option in &args.context.git {
         let (name, value) = pair("git", option)?;
-        let flag = || value.parse::<bool>().map_err(|_| usage("git", format!("{name}={value}: want true or false")));
+        let flag = || switch(&value).map_err(|why| usage("git", format!("{name}={value}: {why}")));
         match (name.as_str(), &mut location) {
             ("branch", Location::Git(reference)) if reference.revision.is_none() && !value.is_empty() => reference.revision = Some(value),
             ("recurse-submodules", Location::Git(reference)) => reference.submodules = Some(flag()?),
             // Only what is built is fetched, whatever is asked for.
-            ("branch" | "single-branch" | "depth" | "recurse-submodules", _) => {}
-            ("insecure-skip-tls", _) if flag()? => {
-                return Err(usage("git", "insecure-skip-tls: TLS is always verified; trust the authority with SSL_CERT_FILE"));
+            ("branch", _) => {}
+            ("depth", _) => match value.parse::<u32>() {
+                Ok(_) => {}
+                Err(_) => return Err(usage("git", format!("depth={value}: want a number of commits, or 0 for all"))),
+            },
+            ("single-branch" | "recurse-submodules" | "insecure-skip-tls", _) => drop(flag()?),
+            _ => {
+                let known = "branch, single-branch, depth, recurse-submodules or insecure-skip-tls";
+                return Err(usage("git", format!("{name:?} is not known; want {known}")));
             }
-            ("insecure-skip-tls", _) => {}
-            _ => return Err(usage("git", format!("{name:?} is not known; want branch, single-branch, depth or recurse-submodules"))),
         }
     }
     if keeps_git_dir(args) {
         keep_git_dir(&mut location);
     }
     Ok(location)
+}
+
+/// `host:port` of the main context's repository where its certificate is not to be verified.
+pub fn unverified_git(args: &BuildArguments, location: &Location) -> Option<String> {
+    let Location::Git(reference) = location else { return None };
+    let mut options = args.context.git.iter().filter_map(|option| option.split_once('='));
+    let asked = options.rfind(|(name, _)| *name == "insecure-skip-tls").is_some_and(|(_, value)| switch(value) == Ok(true));
+    let url = GitUrl::parse(&reference.remote).filter(|url| asked && url.scheme == Scheme::Https)?;
+    let has_port = url.host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    Some(if has_port { url.host } else { format!("{}:443", url.host) })
 }
 
 /// The same contexts, those from git with `.git` where the build argument for that asks for it.

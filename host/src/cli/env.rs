@@ -76,6 +76,9 @@ pub const KANIKO_PRESERVE_CONTEXT: &str = "KANIKO_PRESERVE_CONTEXT";
 /// Whether the plan of a build is printed before it begins.
 pub const KANIKO_PRINT_PLAN: &str = "KANIKO_PRINT_PLAN";
 
+/// Whether registries are spoken to without HTTP/2. Of kaniko's feature flags the one that changes anything here.
+pub const FF_KANIKO_DISABLE_HTTP2: &str = "FF_KANIKO_DISABLE_HTTP2";
+
 /// What registries are told of who calls the program.
 pub const UPSTREAM_CLIENT_TYPE: &str = "UPSTREAM_CLIENT_TYPE";
 

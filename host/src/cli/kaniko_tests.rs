@@ -7,6 +7,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::args::{Arguments, ExecutorArguments};
 use super::commands::warmer::WarmerArguments;
+use super::{env, features};
 
 /// Flags whose default is another, and why.
 const OTHER_DEFAULTS: [(&str, &str); 12] = [
@@ -162,6 +163,21 @@ fn every_flag_and_variable_of_kaniko_is_in_the_documentation() {
     missing.sort_unstable();
     missing.dedup();
     assert!(missing.is_empty(), "not in docs/kaniko.md: {missing:?}");
+}
+
+#[test]
+fn every_feature_flag_of_kaniko_is_known() {
+    let Some(list) = list() else { return };
+    let text = section(&list, "FF_KANIKO_* default true:", "Most become default");
+    let is_name = |word: &&str| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let names: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(is_name).collect();
+    assert!(names.len() > 30, "the list's flags were not found");
+    let changing = env::FF_KANIKO_DISABLE_HTTP2.trim_start_matches("FF_KANIKO_");
+    let known: Vec<&str> = features::ALWAYS.iter().map(|(name, _)| *name).chain([changing]).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !known.contains(name)).collect();
+    let invented: Vec<_> = known.iter().filter(|name| !names.contains(name)).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "missing {missing:?}, not in the list {invented:?}");
+    assert!(documented(env::FF_KANIKO_DISABLE_HTTP2));
 }
 
 #[test]

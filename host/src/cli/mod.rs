@@ -12,6 +12,7 @@ mod diagnostic;
 mod docker_config;
 mod duration;
 mod env;
+mod features;
 mod inputs;
 mod isolation;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::args::switch;
+use super::args::{path, switch};
 use super::env;
 use super::settings::{UsageError, pair, usage};
 use crate::export::Outputs;
@@ -18,16 +18,16 @@ pub struct DestinationArguments {
     #[arg(short, long = "destination", value_name = "REFERENCE")]
     pub destinations: Vec<String>,
     /// Write the digest of the image; to a URL of https it is sent with PUT
-    #[arg(long, value_name = "FILE|URL")]
+    #[arg(long, value_parser = path(), value_name = "FILE|URL")]
     pub digest_file: Option<PathBuf>,
     /// Write `repository@digest` for each destination
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = path(), value_name = "FILE")]
     pub image_name_with_digest_file: Option<PathBuf>,
     /// Write `repository:tag@digest` for each destination
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = path(), value_name = "FILE")]
     pub image_name_tag_with_digest_file: Option<PathBuf>,
     /// Write digests, descriptor and names as JSON, as buildx does
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = path(), value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
     /// Take a tag that the registry does not let change as pushed
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
@@ -47,10 +47,10 @@ pub struct OutputArguments {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub no_push: bool,
     /// Write the image as an OCI layout too
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_parser = path(), value_name = "DIR")]
     pub oci_layout_path: Option<PathBuf>,
     /// Write the image as a `docker save` archive too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = path(), value_name = "FILE")]
     pub tar_path: Option<PathBuf>,
     /// Media types of manifest, configuration and layers; the base image's where nothing is said
     #[arg(long, value_enum)]
@@ -103,12 +103,20 @@ pub fn outputs(args: &OutputArguments, old_tar_path: Option<&Path>) -> Result<Ou
         return Err(usage("destination", "none is given; name one, or say --no-push"));
     }
     check_forms(args)?;
-    Ok(Outputs {
+    let outputs = Outputs {
         no_push,
-        oci_layout_path: args.oci_layout_path.clone(),
-        tar_path: args.tar_path.clone().or_else(|| old_tar_path.map(Path::to_owned)),
+        oci_layout_path: given(&args.oci_layout_path),
+        tar_path: given(&args.tar_path).or_else(|| old_tar_path.filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned)),
         ..destinations(&args.to)?
-    })
+    };
+    match &outputs.oci_layout_path {
+        Some(path) if path.exists() && !path.is_dir() => {
+            return Err(usage("oci-layout-path", format!("{} is no directory", path.display())));
+        }
+        _ => {}
+    }
+    writable("tar-path", outputs.tar_path.as_deref())?;
+    Ok(outputs)
 }
 
 /// Where an image is pushed, and the files that say so.
@@ -123,17 +131,42 @@ pub fn destinations(args: &DestinationArguments) -> Result<Outputs, UsageError> 
             None => Ok(reference),
         }
     };
+    let digest = given(&args.digest_file);
+    if digest.as_ref().is_some_and(|path| path.as_os_str().as_encoded_bytes().starts_with(b"http://")) {
+        return Err(usage("digest-file", "a digest is put to a URL of https alone"));
+    }
+    let files = [
+        ("digest-file", digest.clone().filter(|path| !is_url(path))),
+        ("image-name-with-digest-file", given(&args.image_name_with_digest_file)),
+        ("image-name-tag-with-digest-file", given(&args.image_name_tag_with_digest_file)),
+        ("metadata-file", given(&args.metadata_file)),
+    ];
+    files.iter().try_for_each(|(flag, path)| writable(flag, path.as_deref()))?;
+    let [digest_file, image_name_with_digest_file, image_name_tag_with_digest_file, metadata_file] = files.map(|(_, path)| path);
     Ok(Outputs {
         destinations: args.destinations.iter().map(destination).collect::<Result<_, _>>()?,
-        digest_file: args.digest_file.clone().filter(|path| !is_url(path)),
-        digest_url: args.digest_file.as_ref().filter(|path| is_url(path)).map(|path| path.display().to_string()),
-        image_name_with_digest_file: args.image_name_with_digest_file.clone(),
-        image_name_tag_with_digest_file: args.image_name_tag_with_digest_file.clone(),
-        metadata_file: args.metadata_file.clone(),
+        digest_file,
+        digest_url: digest.filter(|path| is_url(path)).map(|path| path.display().to_string()),
+        image_name_with_digest_file,
+        image_name_tag_with_digest_file,
+        metadata_file,
         builder_output: env::get(env::BUILDER_OUTPUT).map(PathBuf::from),
         ignore_immutable_tags: args.push_ignore_immutable_tag_errors,
         ..Outputs::default()
     })
+}
+
+/// A path, where one is given: a variable of a pipeline that is empty gives none, as in kaniko.
+fn given(path: &Option<PathBuf>) -> Option<PathBuf> {
+    path.clone().filter(|path| !path.as_os_str().is_empty())
+}
+
+/// Refuses a directory before anything is built or pushed, where a file is to be written afterwards.
+fn writable(flag: &'static str, path: Option<&Path>) -> Result<(), UsageError> {
+    match path {
+        Some(path) if path.is_dir() => Err(usage(flag, format!("{} is a directory", path.display()))),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses forms that do not go together.
@@ -142,10 +175,11 @@ fn check_forms(args: &OutputArguments) -> Result<(), UsageError> {
     if zstd && args.image_format == Some(ImageFormat::Docker) {
         return Err(usage("image-format", "Docker's media types have none for Zstandard; use oci, or --compression=gzip"));
     }
-    if args.tar_path.is_some() && zstd {
+    let archive = given(&args.tar_path).is_some();
+    if archive && zstd {
         return Err(usage("tar-path", "`docker load` does not read Zstandard; use --compression=gzip, or --oci-layout-path"));
     }
-    if args.tar_path.is_some() && args.image_format == Some(ImageFormat::Oci) {
+    if archive && args.image_format == Some(ImageFormat::Oci) {
         return Err(usage("tar-path", "a `docker save` archive is of Docker's format and not of the OCI's; use --oci-layout-path"));
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::args::{BuildArguments, switch};
+use super::args::{BuildArguments, path, switch};
 use super::isolation::Ground;
 use super::{container, env};
 use crate::build::error::BuildError;
@@ -31,10 +31,10 @@ pub struct PlaceArguments {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub materialize: bool,
     /// Where kaniko keeps what belongs to a build; the store goes there where --store is not given
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_parser = path(), value_name = "DIR")]
     pub kaniko_dir: Option<PathBuf>,
     /// Path that a build in place leaves alone; may be given several times
-    #[arg(long = "ignore-path", value_name = "PATH")]
+    #[arg(long = "ignore-path", value_parser = path(), value_name = "PATH")]
     pub ignore_paths: Vec<PathBuf>,
     /// Where unpacked layers and blobs are kept
     #[arg(long, value_name = "DIR")]
@@ -109,7 +109,8 @@ pub fn ground(args: &BuildArguments) -> Ground {
     );
     keep.extend(["/kaniko", "/busybox"].map(PathBuf::from).into_iter().filter(|path| path.exists()));
     keep.extend([".docker", ".config/containers", ".config/layerwright"].into_iter().filter_map(below_home).filter(|path| path.exists()));
-    let keep = keep.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
+    let keep = keep.into_iter().filter(|path| !path.as_os_str().is_empty());
+    let keep = keep.map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
     Ground { force: args.place.force, evidence: container::evidence(env::get(env::CONTAINER).as_deref()), keep }
 }
 
@@ -118,7 +119,7 @@ pub fn ground(args: &BuildArguments) -> Ground {
 /// # Errors
 /// There is no place for them.
 pub fn store_path(args: &PlaceArguments) -> Result<PathBuf, BuildError> {
-    store_path_of(args.store.as_deref(), args.kaniko_dir.as_deref())
+    store_path_of(args.store.as_deref(), args.kaniko_dir.as_deref().filter(|path| !path.as_os_str().is_empty()))
 }
 
 /// As [`store_path`], for commands that have not all of the flags.

@@ -12,7 +12,7 @@ use crate::plugin::{Grant, PluginOrigin, PluginSettings, PluginSource, registry_
 #[derive(Debug, Default, Args)]
 pub struct PluginArguments {
     /// Who is asked for credentials after docker's configuration, and in which order: env, google, ecr, acr, gitlab, github; empty: nobody
-    #[arg(long = "credential-helpers", value_name = "NAME,…", value_delimiter = ',', num_args = 0..=1, require_equals = true, default_missing_value = "", action = clap::ArgAction::Append)]
+    #[arg(long = "credential-helpers", value_name = "NAME,…", value_delimiter = ',', action = clap::ArgAction::Append)]
     pub credential_helpers: Option<Vec<String>>,
     /// Plugin to load: a WebAssembly component
     #[arg(long = "plugin", value_name = "FILE")]

@@ -28,7 +28,7 @@ pub fn ask<T, F: Future<Output = T>>(
 ) -> Result<T, Stop> {
     let build = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
-    let mut fetching = settings::fetch_settings(args, &build.run)?;
+    let mut fetching = settings::fetch_settings(args, &build.run, &location)?;
     let mut registry = registry::registry_settings(&args.registry)?;
     // Standard output belongs to the answer, and steps there are none.
     let quiet = if args.log.verbosity > Verbosity::Debug { args.log.verbosity.max(Verbosity::Warn) } else { args.log.verbosity };

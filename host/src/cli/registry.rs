@@ -63,10 +63,10 @@ pub struct RegistryArguments {
     #[arg(long, value_name = "FILE")]
     pub docker_daemon_config: Option<PathBuf>,
     /// Retries of a failed push
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "N")]
     pub push_retry: u32,
     /// Retries of a failed download
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "N")]
     pub image_download_retry: u32,
     /// How long a registry may be silent, in seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
@@ -117,6 +117,7 @@ pub fn registry_settings(args: &RegistryArguments) -> Result<RegistrySettings, U
         download_retry: args.image_download_retry,
         idle_timeout: Duration::from_secs(args.registry_timeout),
         connect_timeout: Duration::from_secs(args.registry_timeout.min(15)),
+        no_http2: env::is_true(env::FF_KANIKO_DISABLE_HTTP2),
         user_agent: user_agent(),
         ..RegistrySettings::default()
     })

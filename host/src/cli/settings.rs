@@ -1,10 +1,11 @@
 use super::args::BuildArguments;
-use super::contexts::{build_context, keep_git_dirs};
+use super::contexts::{build_context, keep_git_dirs, unverified_git};
 use super::place::Isolation as IsolationFlag;
 use super::run::{run_settings, size};
 use super::{env, output};
 use crate::build::settings::{BuildSettings, Isolation, RunSettings};
 use crate::build::ssh::{Agent, Forwarded};
+use crate::context::Location;
 use crate::fetch::{CloudVariables, Credentials, FetchSettings};
 use crate::oci::Platform;
 use crate::rootfs::store::Store;
@@ -30,7 +31,7 @@ pub(super) fn usage(flag: &'static str, why: impl std::fmt::Display) -> UsageErr
 /// The first flag that makes no sense.
 pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError> {
     let build_platform = Platform::host();
-    let platform = match args.platform.as_ref().or(args.compat.old_custom_platform.as_ref()) {
+    let platform = match args.platform.as_ref().or(args.compat.old_custom_platform.as_ref()).filter(|text| !text.is_empty()) {
         Some(text) => text.parse().map_err(|e| usage("custom-platform", e))?,
         None => build_platform.clone(),
     };
@@ -75,7 +76,7 @@ const LONGEST_SOCKET: usize = 107;
 ///
 /// # Errors
 /// A size that is none.
-pub fn fetch_settings(args: &BuildArguments, run: &RunSettings) -> Result<FetchSettings, UsageError> {
+pub fn fetch_settings(args: &BuildArguments, run: &RunSettings, context: &Location) -> Result<FetchSettings, UsageError> {
     let mut private_hosts = args.context.private_hosts.clone();
     let listed = env::get(env::LAYERWRIGHT_ALLOW_PRIVATE_HOSTS).unwrap_or_default();
     private_hosts.extend(listed.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned));
@@ -106,6 +107,7 @@ pub fn fetch_settings(args: &BuildArguments, run: &RunSettings) -> Result<FetchS
             Some(Agent::Keys(_)) | None => None,
         },
         ssh_for_dockerfiles: agent.is_some(),
+        unverified_git: unverified_git(args, context),
         ..FetchSettings::default()
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::BuildArguments;
+use super::args::{BuildArguments, path};
 use crate::build::WarmedImages;
 use crate::build::images::Images;
 use crate::image::{Layout, LayoutError};
@@ -19,7 +19,7 @@ use crate::registry::{Client, RegistryError, RemoteImage};
 #[derive(Debug, Args)]
 pub struct WarmedArguments {
     /// Base images that a warmer has kept, as OCI layouts; used with --cache
-    #[arg(long, default_value = "/cache", value_name = "DIR")]
+    #[arg(long, default_value = "/cache", value_parser = path(), value_name = "DIR")]
     pub cache_dir: PathBuf,
 }
 
@@ -124,7 +124,12 @@ fn lock(directory: &Path, name: &str) -> Result<File, WarmError> {
 }
 
 fn remove(path: &Path) -> Result<(), WarmError> {
-    match fs::remove_dir_all(path) {
+    // Older warmers of kaniko's kept an archive there, a file.
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_dir() => fs::remove_file(path),
+        _ => fs::remove_dir_all(path),
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path)(error)),
         _ => Ok(()),
     }

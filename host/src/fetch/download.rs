@@ -136,7 +136,7 @@ impl Fetcher {
         }
         let credentials = &self.web.settings.credentials;
         let authorization = |url: &Url, trusted: bool| credentials.for_download(url, trusted);
-        self.web.send(Ask { method, url, by, headers, body: None, authorization: &authorization }).await
+        self.web.send(Ask { method, url, by, headers, body: None, unverified: None, authorization: &authorization }).await
     }
 
     fn found(&self, url: &Url, record: &Record) -> Downloaded {

@@ -82,6 +82,11 @@ impl FetchError {
                 let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned))?;
                 Some(format!("if the repository is private, give a token with --secret id=GIT_AUTH_TOKEN.{host},env=NAME"))
             }
+            Self::Unreachable { why, .. } if why.contains("invalid peer certificate") => Some(
+                "an authority that this machine does not know is named with SSL_CERT_FILE; \
+                 for a context from git, --git insecure-skip-tls=true leaves verification out"
+                    .to_owned(),
+            ),
             Self::Bucket { hint, .. } => Some((*hint).to_owned()),
             Self::Ssh { .. } => Some("forward an agent with --ssh default".to_owned()),
             Self::TooLarge { .. } => Some("a larger one is allowed with --max-download-size SIZE".to_owned()),

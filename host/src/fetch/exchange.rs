@@ -27,7 +27,21 @@ pub(super) struct Web {
     pub(super) settings: FetchSettings,
     proxies: Matcher,
     tls: Mutex<Option<ClientConfig>>,
-    clients: Mutex<HashMap<(String, u16, Reach, bool), Client>>,
+    clients: Mutex<HashMap<Way, Client>>,
+}
+
+/// What connections are kept by: host, port, how far they may reach, and how TLS is spoken.
+type Way = (String, u16, Reach, Tls);
+
+/// How TLS is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Tls {
+    /// Not at all.
+    Plain,
+    /// With whoever the system's roots vouch for.
+    Verified,
+    /// With anybody.
+    Unverified,
 }
 
 /// The `Authorization` header for a URL; the second argument is whether the operator named its host.
@@ -40,6 +54,8 @@ pub(super) struct Ask<'a> {
     pub(super) by: NamedBy,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
+    /// `host:port` whose certificate is not verified.
+    pub(super) unverified: Option<&'a str>,
     /// What to show to the host of a URL; asked again after each redirect.
     pub(super) authorization: &'a Authorization<'a>,
 }
@@ -79,7 +95,12 @@ impl Web {
         let _ = url.set_password(None);
         let first = url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let client = self.client(&url, self.reach(&url, &first, ask.by)).await?;
+            let tls = match url.scheme() {
+                "https" if ask.unverified.is_some_and(|host| is_authority(&url, host)) => Tls::Unverified,
+                "https" => Tls::Verified,
+                _ => Tls::Plain,
+            };
+            let client = self.client(&url, self.reach(&url, &first, ask.by), tls).await?;
             let mut headers = ask.headers.clone();
             let own = embedded.clone().filter(|_| url.origin() == first.origin());
             let authorization = match own {
@@ -109,22 +130,23 @@ impl Web {
 
     /// The connections to a server that the operator has named, or whoever serves logins for it.
     pub(super) async fn client_for_operator(&self, url: &Url) -> Result<Client, FetchError> {
-        self.client(url, Reach::Anywhere).await
+        let tls = if url.scheme() == "https" { Tls::Verified } else { Tls::Plain };
+        self.client(url, Reach::Anywhere, tls).await
     }
 
     /// The connections to one server, all of whose addresses may be reached.
-    async fn client(&self, url: &Url, reach: Reach) -> Result<Client, FetchError> {
+    async fn client(&self, url: &Url, reach: Reach, tls: Tls) -> Result<Client, FetchError> {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         let by_proxy = !address::is_this_machine(host)
             && !address::is_metadata_service(host)
             && url.as_str().parse::<http::Uri>().is_ok_and(|uri| self.proxies.intercept(&uri).is_some());
-        let key = (host.to_ascii_lowercase(), port, reach, url.scheme() == "https");
+        let key = (host.to_ascii_lowercase(), port, reach, tls);
         if let Some(client) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(client.clone());
         }
         let mut builder = Client::builder()
-            .tls_backend_preconfigured(self.tls(url.scheme() == "https")?)
+            .tls_backend_preconfigured(self.tls(tls)?)
             .redirect(redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
@@ -144,8 +166,9 @@ impl Web {
         Ok(client)
     }
 
-    /// TLS towards whoever the system's roots vouch for; they are read once, and not before TLS is spoken.
-    fn tls(&self, spoken: bool) -> Result<ClientConfig, FetchError> {
+    /// TLS as it is spoken; the system's roots are read once, and not before they are asked.
+    fn tls(&self, how: Tls) -> Result<ClientConfig, FetchError> {
+        let spoken = how == Tls::Verified;
         let mut kept = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         if let (true, Some(config)) = (spoken, &*kept) {
             return Ok(config.clone());
@@ -155,8 +178,12 @@ impl Web {
             roots.add_parsable_certificates(trust::authorities().iter().cloned());
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| FetchError::Client(error.to_string()))?;
+        if how == Tls::Unverified {
+            let any = Arc::new(trust::AnyCertificate::new(provider));
+            return Ok(builder.dangerous().with_custom_certificate_verifier(any).with_no_client_auth());
+        }
         let config = builder.with_root_certificates(roots).with_no_client_auth();
         if spoken {
             *kept = Some(config.clone());
@@ -246,6 +273,12 @@ fn user_information(url: &Url) -> Result<Option<HeaderValue>, FetchError> {
 
 fn same_server(a: &Url, b: &Url) -> bool {
     a.host_str() == b.host_str() && a.port_or_known_default() == b.port_or_known_default()
+}
+
+/// Whether a URL leads to `host:port`.
+pub(super) fn is_authority(url: &Url, authority: &str) -> bool {
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    authority.eq_ignore_ascii_case(&format!("{host}:{port}"))
 }
 
 /// Host and port of a URL; the port is left out where it is the scheme's own.

@@ -20,6 +20,8 @@ pub struct FetchSettings {
     pub tries: u32,
     /// What servers are told of the program.
     pub user_agent: String,
+    /// `host:port` of the one server of git repositories whose certificate is not verified, for repositories that the operator names.
+    pub unverified_git: Option<String>,
     /// The program for repositories behind SSH.
     pub ssh: PathBuf,
     /// The agent that it asks; its own where none is named.
@@ -44,6 +46,7 @@ impl Default for FetchSettings {
             connect: Duration::from_secs(30),
             tries: 3,
             user_agent: format!("layerwright/{}", env!("CARGO_PKG_VERSION")),
+            unverified_git: None,
             ssh: "ssh".into(),
             ssh_agent: None,
             ssh_for_dockerfiles: false,

@@ -43,6 +43,8 @@ pub struct RegistrySettings {
     pub idle_timeout: Duration,
     /// For all waiting between the tries of one request.
     pub retry_deadline: Duration,
+    /// Whether HTTP/2 is not spoken, for servers and proxies that do it badly.
+    pub no_http2: bool,
     /// Sent with every request.
     pub user_agent: String,
     /// A directory of manifests and configurations by digest, `<hex>` each; none keeps them in memory only.
@@ -68,6 +70,7 @@ impl Default for RegistrySettings {
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(60),
             retry_deadline: Duration::from_secs(180),
+            no_http2: false,
             user_agent: concat!("layerwright/", env!("CARGO_PKG_VERSION")).to_owned(),
             content_cache: None,
         }

@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::error::Cause;
 use crate::trust;
@@ -28,6 +26,8 @@ pub(super) struct Profile {
     pub(super) client: Option<(PathBuf, PathBuf)>,
     /// Never through a proxy: the server is this machine.
     pub(super) direct: bool,
+    /// HTTP/2 is not offered.
+    pub(super) no_http2: bool,
     /// For a connection to come about, where that is less than the usual limit.
     pub(super) connect_timeout: Option<Duration>,
 }
@@ -39,7 +39,7 @@ pub(super) fn config(profile: &Profile) -> Result<ClientConfig, Cause> {
         .with_safe_default_protocol_versions()
         .map_err(|error| Cause::Settings(format!("TLS cannot be set up: {error}")))?;
     let verified = match profile.skip_verification && !profile.plain {
-        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(TakesAny(provider))),
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(trust::AnyCertificate::new(provider))),
         false => builder.with_root_certificates(roots(profile)?),
     };
     let mut config = match &profile.client {
@@ -52,6 +52,9 @@ pub(super) fn config(profile: &Profile) -> Result<ClientConfig, Cause> {
         _ => verified.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if profile.no_http2 {
+        config.alpn_protocols.remove(0);
+    }
     Ok(config)
 }
 
@@ -81,43 +84,4 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
 
 fn unusable(file: &Path, error: &rustls::pki_types::pem::Error) -> Cause {
     Cause::Settings(format!("{} cannot be used: {error}", file.display()))
-}
-
-/// Takes any certificate, as the operator asked; signatures are still checked.
-#[derive(Debug)]
-struct TakesAny(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TakesAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

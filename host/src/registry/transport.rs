@@ -50,6 +50,7 @@ impl Transport {
                 client: tls.client.as_ref().map(|(certificate, key)| (certificate.into(), key.into())),
                 plain: false,
                 direct,
+                no_http2: settings.no_http2,
                 connect_timeout: None,
             },
             None => Profile {
@@ -59,6 +60,7 @@ impl Transport {
                 client: settings.client_certificates.get(canonical(authority)).cloned(),
                 plain: false,
                 direct,
+                no_http2: settings.no_http2,
                 connect_timeout: None,
             },
         }
@@ -79,6 +81,9 @@ impl Transport {
             .http2_adaptive_window(true)
             .connect_timeout(profile.connect_timeout.map_or(self.settings.connect_timeout, |less| less.min(self.settings.connect_timeout)))
             .user_agent(self.settings.user_agent.clone());
+        if profile.no_http2 {
+            builder = builder.http1_only();
+        }
         if profile.direct {
             builder = builder.no_proxy();
         }

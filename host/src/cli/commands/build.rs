@@ -81,7 +81,7 @@ impl From<BuildError> for Stop {
 fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     let settings = settings::build_settings(args)?;
     let location = contexts::main_context(args)?;
-    let mut fetching = settings::fetch_settings(args, &settings.run)?;
+    let mut fetching = settings::fetch_settings(args, &settings.run, &location)?;
     let outputs = output::outputs(&args.output, args.compat.old_tar_path.as_deref())?;
     let limit = store_limit(args.place.store_limit.as_deref())?;
     let mut registry = registry::registry_settings(&args.registry)?;

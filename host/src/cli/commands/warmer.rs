@@ -54,7 +54,7 @@ pub struct WarmerArguments {
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub force: bool,
     /// How old an image in the directory may be, for instance 336h
-    #[arg(long, default_value = "336h", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, default_value = "336h", allow_hyphen_values = true, value_parser = duration, value_name = "DURATION")]
     pub cache_ttl: Duration,
     /// Platform of the images
     #[arg(long = "customPlatform", alias = "custom-platform", value_name = "OS/ARCH[/VARIANT]")]

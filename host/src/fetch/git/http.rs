@@ -164,6 +164,7 @@ impl Pending {
             by: self.by,
             headers: std::mem::take(&mut self.headers),
             body: self.body.take().map(Bytes::from),
+            unverified: settings.unverified_git.as_deref().filter(|_| by == NamedBy::Operator),
             authorization: &authorization,
         };
         let answer: Answer = self.work.runtime.block_on(self.work.web.send(ask))?;

@@ -23,7 +23,7 @@ use super::exchange::Web;
 use super::{FetchError, Fetcher, NamedBy, Opened};
 use crate::context::Kept;
 use crate::fs::Root;
-use crate::progress::Reporter;
+use crate::progress::{Level, Reporter};
 use crate::rootfs::store::{Store, TemporaryDirectory};
 use checkout::Checkout;
 use modules::Submodules;
@@ -45,6 +45,10 @@ impl Fetcher {
 
     async fn check_out(&self, reference: &GitReference, by: NamedBy) -> Result<Opened, FetchError> {
         let whole = self.web.settings.whole;
+        if let Some(host) = self.web.settings.unverified_git.as_deref().filter(|_| by == NamedBy::Operator) {
+            let warning = format!("the TLS certificate of {host} is not verified for git repositories: whoever answers there is believed");
+            self.reporter.log(Level::Warning, &warning);
+        }
         let work = Arc::new(Work {
             web: Arc::clone(&self.web),
             store: self.store.clone(),
