@@ -24,6 +24,7 @@ mod build_secrets;
 mod build_speed;
 mod build_stages;
 mod build_unprivileged;
+mod cache_changes;
 mod cache_keys;
 mod cache_places;
 mod cache_registry;

@@ -14,15 +14,14 @@ use super::source::{PlannedSource, SourceFiles};
 use super::stage::Shared;
 use crate::cache::{Cache, CacheKey, Hit};
 use crate::fs::Time;
-use crate::oci::Digest;
 use crate::operation::{Copy, Source};
-use crate::rootfs::apply::{ApplyContext, fingerprint};
+use crate::rootfs::apply::{ApplyContext, ApplyError, CopySource, Selected, fingerprint, stamps};
 
 /// Trees that are read at a time for their digest.
 const READERS: usize = 4;
 
-/// The digest of a tree, read once; none where it cannot be had.
-type Found = Arc<OnceCell<Option<Digest>>>;
+/// What is selected of a tree, read once; none where it cannot be had.
+type Found = Arc<OnceCell<Option<Selected>>>;
 
 /// The cache of one build.
 pub struct Cached {
@@ -30,7 +29,7 @@ pub struct Cached {
     pub cache: Arc<Cache>,
     planned: OnceLock<Planned>,
     answers: Mutex<HashMap<CacheKey, Option<Hit>>>,
-    digests: Mutex<BTreeMap<Vec<u8>, Found>>,
+    selected: Mutex<BTreeMap<Vec<u8>, Found>>,
     readers: Semaphore,
 }
 
@@ -71,7 +70,7 @@ impl Chain {
 impl Cached {
     /// The cache of a build of so many stages.
     pub fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, planned: OnceLock::new(), answers: Mutex::default(), digests: Mutex::default(), readers: Semaphore::new(READERS) }
+        Self { cache, planned: OnceLock::new(), answers: Mutex::default(), selected: Mutex::default(), readers: Semaphore::new(READERS) }
     }
 
     /// Whether the layer of a step is looked for and kept.
@@ -221,25 +220,23 @@ impl Shared {
         Some(keys::work(step, &sources, &self.around(stage)))
     }
 
-    /// The work of a step by the content of all that it reads. `files` are its sources, ready to be read. With `again` nothing is believed
-    /// that was read before.
+    /// The work of a step by the content of all that it reads. `files` are its sources, ready to be read.
     pub(super) async fn work_by_content(
         self: &Arc<Self>,
         stage: usize,
         step: &Step,
         sources: &BTreeMap<String, PlannedSource>,
         files: &[&SourceFiles],
-        again: bool,
     ) -> Option<CacheKey> {
         let mut found = Vec::new();
         for ((source, selection), files) in selected(step).into_iter().zip(files) {
             let known = match named(source, sources) {
                 Some(PlannedSource::Stage(_)) => None,
-                _ => self.source_key(source, &selection, sources, &[], Some(files), again).await,
+                _ => self.source_key(source, &selection, sources, &[], Some(files)).await,
             };
             found.push(match known {
                 Some(key) => key,
-                None => SourceKey::Files(self.digest_of(files, &selection).await?),
+                None => SourceKey::Files(self.selected(files, &selection).await?.digest),
             });
         }
         Some(keys::work(step, &found, &self.around(stage)))
@@ -253,7 +250,7 @@ impl Shared {
         ends: &[Option<CacheKey>],
     ) -> Option<Vec<SourceKey>> {
         let all = selected(step);
-        let found = all.iter().map(|(source, selection)| self.source_key(source, selection, sources, ends, None, false));
+        let found = all.iter().map(|(source, selection)| self.source_key(source, selection, sources, ends, None));
         join_all(found).await.into_iter().collect()
     }
 
@@ -264,7 +261,6 @@ impl Shared {
         sources: &BTreeMap<String, PlannedSource>,
         ends: &[Option<CacheKey>],
         files: Option<&SourceFiles>,
-        again: bool,
     ) -> Option<SourceKey> {
         match (source, named(source, sources)) {
             (Source::Inline(_), _) => return Some(SourceKey::Inline),
@@ -277,36 +273,61 @@ impl Shared {
             }
             _ => {}
         }
+        let read = async {
+            match files {
+                Some(files) => self.selected(files, selection).await,
+                None => self.selected(&self.ready(source, sources).await.ok()?, selection).await,
+            }
+        };
+        let cell = self.found(source, selection, sources)?;
+        let selected = cell.get_or_init(|| read).await;
+        selected.map(|selected| SourceKey::Files(selected.digest))
+    }
+
+    /// Where is kept what is known of a selection.
+    fn found(&self, source: &Source, selection: &Copy, sources: &BTreeMap<String, PlannedSource>) -> Option<Found> {
         let root = match named(source, sources) {
             Some(PlannedSource::Context(context)) => context.root.display().to_string(),
             _ => String::new(),
         };
-        let cached = self.cached.as_ref()?;
-        let read = async {
-            match files {
-                Some(files) => self.digest_of(files, selection).await,
-                None => self.digest_of(&self.ready(source, sources).await.ok()?, selection).await,
-            }
-        };
-        if again {
-            return read.await.map(SourceKey::Files);
-        }
-        let cell = {
-            let name = serde_json::to_vec(&(root, selection)).ok()?;
-            Arc::clone(cached.digests.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default())
-        };
-        let digest = cell.get_or_init(|| read).await;
-        digest.map(SourceKey::Files)
+        let name = serde_json::to_vec(&(root, selection)).ok()?;
+        let mut selected = self.cached.as_ref()?.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(selected.entry(name).or_default()))
     }
 
-    /// The digest of what is selected; none where that cannot be read, which whoever carries the step out will say.
-    async fn digest_of(&self, files: &SourceFiles, selection: &Copy) -> Option<Digest> {
+    /// Whether the files of contexts that a step has read are what they were when its keys were made, and were so all the time. Whatever
+    /// else a step reads is this build's own.
+    pub(super) async fn unchanged(&self, step: &Step, sources: &BTreeMap<String, PlannedSource>, files: &[&SourceFiles]) -> bool {
+        for ((source, selection), files) in selected(step).into_iter().zip(files) {
+            if !matches!((source, files), (Source::Context(_), SourceFiles::Context(_))) {
+                continue;
+            }
+            let found = self.found(source, &selection, sources).and_then(|found| found.get().copied().flatten());
+            let Some(then) = found.and_then(|selected| selected.stamps) else { return false };
+            if self.reading(files, &selection, stamps).await != Some(then) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What is selected; none where that cannot be read, which whoever carries the step out will say.
+    async fn selected(&self, files: &SourceFiles, selection: &Copy) -> Option<Selected> {
+        self.reading(files, selection, fingerprint).await
+    }
+
+    async fn reading<T: Send + 'static>(
+        &self,
+        files: &SourceFiles,
+        selection: &Copy,
+        read: fn(&Copy, &CopySource, &ApplyContext) -> Result<T, ApplyError>,
+    ) -> Option<T> {
         let source = files.copy_source().ok()?;
         let _one = self.cached.as_ref()?.readers.acquire().await.ok()?;
         let selection = selection.clone();
         let read = move || {
             let context = ApplyContext { working_dir: Path::new("/").to_owned(), created: Time::default() };
-            fingerprint(&selection, &source, &context)
+            read(&selection, &source, &context)
         };
         tokio::task::spawn_blocking(read).await.ok()?.ok()
     }

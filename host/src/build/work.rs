@@ -136,7 +136,7 @@ impl Work<'_> {
         let files: Vec<&SourceFiles> = tasks.iter().flat_map(|(_, ready)| ready).collect();
         let index = self.plan.index;
         let work = match &self.chain {
-            Some(chain) if chain.content.is_some() => shared.work_by_content(index, step, sources, &files, false).await,
+            Some(chain) if chain.content.is_some() => shared.work_by_content(index, step, sources, &files).await,
             _ => None,
         };
         let content = self.chain.as_ref().and_then(|chain| chain.content).zip(work).map(|(state, work)| upon(state, work));
@@ -162,7 +162,7 @@ impl Work<'_> {
         let layer = image_layer(&self.image, layer);
         self.image = std::mem::take(&mut self.image).append(layer.clone(), history);
         if self.chain.is_some() {
-            let same = files.is_empty() || shared.work_by_content(index, step, sources, &files, true).await == work;
+            let same = (fast.is_none() && content.is_none()) || shared.unchanged(step, sources, &files).await;
             if !same {
                 reporter.log(Level::Warning, &format!("{name} files changed while they were copied: nothing that follows is kept"));
             }

@@ -8,6 +8,7 @@ mod copy;
 mod fingerprint;
 mod select;
 mod unpack;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use crate::layer::entries::ReadError;
 use crate::layer::whiteout::is_reserved;
 use crate::operation::{self, Operation, Ownership};
 
-pub use fingerprint::fingerprint;
+pub use fingerprint::{Selected, fingerprint, stamps};
 
 /// Why an operation could not be carried out.
 #[derive(Debug, thiserror::Error)]

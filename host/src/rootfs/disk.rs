@@ -6,7 +6,7 @@ use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::tree::{Content, Look, Node, ReadTree, Result, Tree, TreeError, belongs_in_image};
+use super::tree::{Content, Look, Node, ReadTree, Result, Stamp, Tree, TreeError, belongs_in_image};
 use crate::context::{IgnoreFile, Verdict};
 use crate::fs::{self, Attributes, DirEntry, Kind, Metadata, Root, Time, Xattrs};
 
@@ -178,6 +178,7 @@ fn node(metadata: &Metadata) -> Node {
         size: if metadata.kind == Kind::File { metadata.size } else { 0 },
         device: metadata.device,
         link: linked.then_some((metadata.dev, metadata.ino)),
+        stamp: Some(Stamp { dev: metadata.dev, ino: metadata.ino, ctime: metadata.ctime }),
     }
 }
 

@@ -65,6 +65,7 @@ impl Look for FileList {
             size: 0,
             device: (0, 0),
             link: None,
+            stamp: None,
         };
         Ok(self.file(path).map_or(root.then_some(blank), |file| {
             let size = match &file.data {

@@ -110,6 +110,19 @@ pub struct Node {
     pub device: (u32, u32),
     /// The same for all names of one file; none where it has only one.
     pub link: Option<(u64, u64)>,
+    /// Of a file that others may change; none where nobody can.
+    pub stamp: Option<Stamp>,
+}
+
+/// Tells what a file of this machine is now from all that it was and will be: whoever changes it cannot set its `ctime`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// The filesystem that it lies on.
+    pub dev: u64,
+    /// Its inode.
+    pub ino: u64,
+    /// When anything of the inode was changed.
+    pub ctime: Time,
 }
 
 impl Node {

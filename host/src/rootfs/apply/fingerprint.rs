@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use super::watched::{Seen, Watched};
 use super::{ApplyContext, CopySource, Result, apply};
 use crate::fs::Kind;
 use crate::oci::{Digest, Hasher};
@@ -12,17 +15,62 @@ use crate::operation::{self, Operation, Ownership};
 use crate::rootfs::layered::Layered;
 use crate::rootfs::tree::{Node, ReadTree, TreeError};
 
-/// Digests names, kinds, modes, owners, link targets, extended attributes and contents of all that a copy selects. Times do not
-/// count, nor what the destination holds already; the copy's own flags are the caller's to add.
-pub fn fingerprint(copy: &operation::Copy, source: &CopySource, context: &ApplyContext) -> Result<Digest> {
-    // Carried out on nothing, with the owner and the archives left alone.
+/// What a copy selects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Selected {
+    /// Of names, kinds, modes, owners, link targets, extended attributes and contents. Times do not count, nor what the destination holds
+    /// already; the copy's own flags are the caller's to add.
+    pub digest: Digest,
+    /// What [`stamps`] gave before any content was read: where it gives the same again, the digest has held all the time in between. None
+    /// where something is written to without end, of which nothing can be said.
+    pub stamps: Option<Digest>,
+}
+
+/// Digests all that a copy selects. Waits a moment where something was changed a moment ago.
+pub fn fingerprint(copy: &operation::Copy, source: &CopySource, context: &ApplyContext) -> Result<Selected> {
+    let mut looked = look(copy, source, context)?;
+    let mut stamps = None;
+    for _ in 0..TRIES {
+        let Some(wait) = looked.seen.wait(SystemTime::now()) else {
+            stamps = Some(looked.seen.digest);
+            break;
+        };
+        std::thread::sleep(wait);
+        let again = look(copy, source, context)?;
+        let same = again.seen.digest == looked.seen.digest;
+        looked = again;
+        if same {
+            stamps = Some(looked.seen.digest);
+            break;
+        }
+    }
+    let mut digest = Fingerprint { tree: &looked.tree, hasher: Hasher::default(), linked: HashMap::new() };
+    digest.below(Path::new(""))?;
+    Ok(Selected { digest: digest.hasher.finish(), stamps })
+}
+
+/// Digests what tells all that a copy selects, and the way there, from what it was before and will be after a change. No content is read.
+pub fn stamps(copy: &operation::Copy, source: &CopySource, context: &ApplyContext) -> Result<Digest> {
+    Ok(look(copy, source, context)?.seen.digest)
+}
+
+struct Looked {
+    tree: Layered,
+    seen: Seen,
+}
+
+/// Carries a copy out on nothing, with the owner and the archives left alone.
+fn look(copy: &operation::Copy, source: &CopySource, context: &ApplyContext) -> Result<Looked> {
     let copy = operation::Copy { ownership: Ownership::default(), unpack: false, ..copy.clone() };
     let mut tree = Layered::scratch(Path::new(""));
-    apply(&mut tree, &Operation::Copy(copy), Some(source), context)?;
-    let mut digest = Fingerprint { tree: &tree, hasher: Hasher::default(), linked: HashMap::new() };
-    digest.below(Path::new(""))?;
-    Ok(digest.hasher.finish())
+    let watched = Arc::new(Watched::new(Arc::clone(&source.tree)));
+    let source = CopySource { tree: Arc::clone(&watched) as Arc<dyn ReadTree>, ..source.clone() };
+    apply(&mut tree, &Operation::Copy(copy), Some(&source), context)?;
+    Ok(Looked { tree, seen: watched.seen() })
 }
+
+/// Looks at what is being written to.
+const TRIES: usize = 5;
 
 struct Fingerprint<'a> {
     tree: &'a Layered,

@@ -344,7 +344,7 @@ fn lists_are_copied_whole() {
 #[test]
 fn the_fingerprint_is_that_of_what_is_selected() {
     let context = ApplyContext { working_dir: "/".into(), created: CREATED };
-    let of = |files: &[&str], words: &str| fingerprint(&parse(words), &Case::new(files, "").source, &context).unwrap();
+    let of = |files: &[&str], words: &str| fingerprint(&parse(words), &Case::new(files, "").source, &context).unwrap().digest;
     let one = of(&STANDARD, "dir /d");
     assert_eq!(one, of(&STANDARD, "--chown=nobody dir /d"), "the owner is the caller's");
     assert_eq!(one, of(&["z", "dir/", "dir/one=1", "dir/sub/", "dir/sub/two=2", "dir/lnk@one"], "dir /d"));
@@ -361,4 +361,68 @@ fn a_source_that_changes_before_it_is_read_is_an_error() {
     let mut writer = LayerWriter::create(case.dir.path().join("layer"), LayerOptions::default()).unwrap();
     let error = case.layered.write_changes(&mut writer).unwrap_err();
     assert!(error.to_string().contains("changed"), "{error}");
+}
+
+/// Adversarial 61: what is as it was may have been something else meanwhile.
+#[test]
+fn what_was_changed_and_changed_back_is_told() {
+    let case = Case::new(&["dir/a=A", "dir/sub/b=B", "one", "two", "link@one", "aside/c"], "");
+    let context = ApplyContext { working_dir: "/".into(), created: CREATED };
+    let at = |name: &str| case.dir.path().join("context").join(name);
+    let relink = |target: &str| {
+        link_to(target, at("new")).unwrap();
+        std::fs::rename(at("new"), at("link")).unwrap();
+    };
+    let rewrite = |name: &str, content: &str| {
+        let before = std::fs::metadata(at(name)).unwrap().modified().unwrap();
+        let mut file = std::fs::File::options().write(true).truncate(true).open(at(name)).unwrap();
+        std::io::Write::write_all(&mut file, content.as_bytes()).unwrap();
+        file.set_modified(before).unwrap();
+    };
+    let swap = |one: &str, other: &str| {
+        for (from, to) in [(one, "third"), (other, one), ("third", other)] {
+            std::fs::rename(at(from), at(to)).unwrap();
+        }
+    };
+    let changes: [(&str, &dyn Fn(), bool); 9] = [
+        ("dir /d", &|| (), true),
+        ("dir /d", &|| ["X", "A"].iter().for_each(|content| rewrite("dir/a", content)), false),
+        ("dir /d", &|| (0..2).for_each(|_| swap("dir/sub", "aside")), false),
+        ("dir/sub/b /d", &|| (0..2).for_each(|_| swap("dir/sub", "aside")), false),
+        ("dir /d", &|| (std::fs::write(at("dir/new"), "").unwrap(), std::fs::remove_file(at("dir/new")).unwrap()).0, false),
+        ("link /d", &|| ["two", "one"].iter().for_each(|target| relink(target)), false),
+        (". /d", &|| (std::fs::write(at("new"), "").unwrap(), std::fs::remove_file(at("new")).unwrap()).0, false),
+        ("dir one /d", &|| (std::fs::write(at("new"), "").unwrap(), std::fs::remove_file(at("new")).unwrap()).0, true),
+        ("dir one /d", &|| rewrite("aside/c", "other"), true),
+    ];
+    for (words, change, same) in changes {
+        let copy = parse(words);
+        let before = fingerprint(&copy, &case.source, &context).unwrap();
+        change();
+        let now = stamps(&copy, &case.source, &context).unwrap();
+        assert_eq!(Some(now) == before.stamps, same, "{words}");
+        assert_eq!(fingerprint(&copy, &case.source, &context).unwrap().digest, before.digest, "{words}: it is what it was");
+    }
+}
+
+#[test]
+fn of_what_is_written_to_without_end_nothing_is_said() {
+    let case = Case::new(&["a=A"], "");
+    let context = ApplyContext { working_dir: "/".into(), created: CREATED };
+    let path = case.dir.path().join("context/a");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let selected = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+            }
+        });
+        // Not before it has begun.
+        let begun = std::fs::metadata(&path).unwrap().ctime_nsec();
+        while std::fs::metadata(&path).unwrap().ctime_nsec() == begun {}
+        let selected = fingerprint(&parse("a /a"), &case.source, &context);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        selected
+    });
+    assert_eq!(selected.unwrap().stamps, None);
 }

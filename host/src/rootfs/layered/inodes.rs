@@ -121,7 +121,7 @@ impl Inode {
         let Meta { mode, uid, gid, mtime, .. } = self.meta;
         // A link has no permissions of its own.
         let mode = if kind == Kind::Symlink { 0o777 } else { mode };
-        Node { kind, mode, uid, gid, mtime, size, device, link: of_link }
+        Node { kind, mode, uid, gid, mtime, size, device, link: of_link, stamp: None }
     }
 
     /// All names below a directory that have a file in common.
