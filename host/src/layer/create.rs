@@ -286,7 +286,7 @@ fn header(out: &mut Vec<u8>, meta: &EntryMeta, latest: Option<i64>) -> Result<()
         }
         pax.record([b"SCHILY.xattr.", xattr].concat(), value);
     }
-    pax.finish(out, &name);
+    pax.finish(out);
     out.extend_from_slice(&block.finish());
     Ok(())
 }
@@ -371,14 +371,14 @@ impl Pax {
         N::default()
     }
 
-    /// Whole seconds, as the layers of every other builder have them: a fraction would cost two records for each file.
+    /// What to write in the ustar field, which holds no fraction and nothing before 1970.
     fn time(&mut self, mtime: Time, latest: Option<i64>) -> u64 {
-        let seconds = latest.map_or(mtime.seconds, |latest| mtime.seconds.min(latest));
-        match u64::try_from(seconds) {
-            Ok(seconds) if seconds <= LARGEST_SIZE => seconds,
-            _ => {
-                self.record(b"mtime".to_vec(), seconds.to_string().as_bytes());
-                0
+        let mtime = latest.map_or(mtime, |latest| mtime.min(Time::from_seconds(latest)));
+        match u64::try_from(mtime.seconds) {
+            Ok(seconds) if seconds <= LARGEST_SIZE && mtime.nanoseconds == 0 => seconds,
+            whole => {
+                self.record(b"mtime".to_vec(), decimal(mtime).as_bytes());
+                whole.ok().filter(|&seconds| seconds <= LARGEST_SIZE).unwrap_or(0)
             }
         }
     }
@@ -389,7 +389,7 @@ impl Pax {
     }
 
     /// The entry that carries the records, if there are any.
-    fn finish(self, out: &mut Vec<u8>, name: &[u8]) {
+    fn finish(self, out: &mut Vec<u8>) {
         if self.0.is_empty() {
             return;
         }
@@ -407,11 +407,9 @@ impl Pax {
             body.extend_from_slice(value);
             body.push(b'\n');
         }
-        let trimmed = name.strip_suffix(b"/").unwrap_or(name);
-        let base = trimmed.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        let title: Vec<u8> = b"PaxHeaders.0/".iter().chain(base.iter().filter(|byte| byte.is_ascii())).copied().collect();
+        // One name for all: whoever reads PAX headers ignores it, and a block that is always the same compresses to a few bytes.
         let mut block = Block::new(b'x');
-        block.put(NAME, &title);
+        block.put(NAME, b"PaxHeaders.0");
         for field in [MODE, UID, GID, MTIME, MAJOR, MINOR] {
             block.octal(field, 0_u8);
         }
@@ -420,6 +418,19 @@ impl Pax {
         out.extend_from_slice(&body);
         out.extend_from_slice(padding(body.len() as u64));
     }
+}
+
+/// As POSIX pax has it: the sign, the whole number, the fraction.
+fn decimal(Time { seconds, nanoseconds }: Time) -> String {
+    if nanoseconds == 0 {
+        return seconds.to_string();
+    }
+    let (sign, whole, fraction) = if seconds < 0 {
+        ("-", (seconds + 1).unsigned_abs(), 1_000_000_000_u32.saturating_sub(nanoseconds))
+    } else {
+        ("", seconds.unsigned_abs(), nanoseconds)
+    };
+    format!("{sign}{whole}.{fraction:09}")
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ fn every_compression_holds_the_same_tar() {
             writer.append(&file("a", size), Some(&mut &content[..])).unwrap();
             let layer = writer.finish().unwrap();
             let tar = unpacked(&layer);
-            assert!(read(&tar) == [(EntryMeta { mtime: Time::from_seconds(1_600_000_000), ..file("a", size) }, content)]);
+            assert!(read(&tar) == [(file("a", size), content)]);
             diff_ids.push((size, layer.diff_id));
         }
     }
@@ -73,6 +73,7 @@ fn what_ustar_cannot_say_is_said_by_pax() {
     let longer = format!("{}/{}", "d".repeat(200), "e".repeat(200));
     let odd = Path::new(OsStr::from_bytes(b"\xff\xfe")).to_owned();
     let mut metas = vec![file(&long, 0), file(&longer, 0), file("\u{fc}", 0), file("neg", 0), file("caps", 0)];
+    metas[0].mtime.nanoseconds = 0;
     metas[3].mtime.seconds = -7;
     metas[3].uid = 3_000_000;
     metas[3].gid = 0x7fff_ffff;
@@ -90,9 +91,6 @@ fn what_ustar_cannot_say_is_said_by_pax() {
     let layer = writer.finish().unwrap();
     assert_eq!(layer.entries, 12);
     let tar = unpacked(&layer);
-    for meta in &mut metas {
-        meta.mtime.nanoseconds = 0;
-    }
     metas.extend(["a/.wh.b", "a/.wh..wh..opq"].map(|path| EntryMeta { mode: 0, mtime: Time::default(), ..file(path, 0) }));
     let seen: Vec<_> = read(&tar).into_iter().map(|(meta, _)| meta).collect();
     assert_eq!(seen, metas);
@@ -119,8 +117,29 @@ fn times_are_cut_at_the_latest() {
     let options = LayerOptions { latest_mtime: Some(1000), ..LayerOptions::default() };
     let mut writer = LayerWriter::create(dir.path().join("l"), options).unwrap();
     writer.append(&file("new", 0), None).unwrap();
-    writer.append(&EntryMeta { mtime: Time::from_seconds(7), ..file("old", 0) }, None).unwrap();
+    writer.append(&EntryMeta { mtime: Time { seconds: 7, nanoseconds: 9 }, ..file("old", 0) }, None).unwrap();
+    writer.append(&EntryMeta { mtime: Time { seconds: 1000, nanoseconds: 1 }, ..file("a moment later", 0) }, None).unwrap();
     let tar = unpacked(&writer.finish().unwrap());
-    let times: Vec<_> = read(&tar).iter().map(|(meta, _)| meta.mtime.seconds).collect();
-    assert_eq!(times, [1000, 7]);
+    let times: Vec<_> = read(&tar).iter().map(|(meta, _)| meta.mtime).collect();
+    assert_eq!(times, [Time::from_seconds(1000), Time { seconds: 7, nanoseconds: 9 }, Time::from_seconds(1000)]);
+}
+
+/// A fraction costs two records; nothing else does.
+#[test]
+fn times_keep_their_nanoseconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = LayerWriter::create(dir.path().join("l"), LayerOptions::default()).unwrap();
+    let times = [(0, 0), (7, 0), (7, 1), (0, 999_999_999), (-1, 750_000_000), (-2, 1), (-3, 0), (1 << 40, 120_000_000)];
+    let times = times.map(|(seconds, nanoseconds)| Time { seconds, nanoseconds });
+    for mtime in times {
+        writer.append(&EntryMeta { mtime, ..file("f", 0) }, None).unwrap();
+    }
+    let tar = unpacked(&writer.finish().unwrap());
+    assert_eq!(read(&tar).iter().map(|(meta, _)| meta.mtime).collect::<Vec<_>>(), times);
+    assert_eq!(tar[1024..1536][156], b'x', "the third");
+    for text in
+        [" mtime=-0.250000000\n", " mtime=-1.999999999\n", " mtime=-3\n", " mtime=1099511627776.120000000\n", " mtime=7.000000001\n"]
+    {
+        assert!(tar.windows(text.len()).any(|found| found == text.as_bytes()), "{text}");
+    }
 }

@@ -58,8 +58,7 @@ fn entries(seed: u64) -> Vec<(EntryMeta, Vec<u8>)> {
             mode: u32::try_from(random(0o10000)).unwrap() | 0o400,
             uid: u32::try_from(random((1 << 32) - 1)).unwrap(),
             gid: u32::try_from(random(70_000)).unwrap(),
-            // A layer has whole seconds, as those of other builders.
-            mtime: Time::from_seconds(i64::try_from(random(1 << 33)).unwrap()),
+            mtime: Time { seconds: i64::try_from(random(1 << 33)).unwrap(), nanoseconds: u32::try_from(random(4)).unwrap() * 123_456_789 },
             size: content.len() as u64,
             kind,
             xattrs,
@@ -177,7 +176,10 @@ fn python_reads_the_same_entries() {
                 EntryKind::CharDevice(major, minor) => ("char", Vec::new(), (*major, *minor)),
                 EntryKind::BlockDevice(major, minor) => ("block", Vec::new(), (*major, *minor)),
             };
-            let mtime = meta.mtime.seconds;
+            let mtime = match meta.mtime {
+                Time { seconds, nanoseconds: 0 } => seconds.to_string(),
+                Time { seconds, nanoseconds } => format!("{seconds}.{nanoseconds:09}"),
+            };
             let sum: u64 = content.iter().map(|byte| u64::from(*byte)).sum();
             let mut wanted = format!(
                 "{} {kind} {:o} {} {} {} {mtime} {} {} {} {sum}",

@@ -766,7 +766,10 @@ fn a_tree_made_a_layer_and_extracted_is_the_same_tree() {
                 mode: u32::try_from(random(0o10000)).unwrap(),
                 uid: u32::try_from(random((1 << 32) - 1)).unwrap(),
                 gid: u32::try_from(random(5)).unwrap(),
-                mtime: Time::from_seconds(i64::try_from(random(1 << 34)).unwrap()),
+                mtime: Time {
+                    seconds: i64::try_from(random(1 << 34)).unwrap(),
+                    nanoseconds: u32::try_from(random(1_000_000_000)).unwrap(),
+                },
                 size: content.len() as u64,
                 xattrs,
             };
