@@ -1,13 +1,13 @@
-//! Durations as Go writes them, which kaniko's flags are given in.
+//! Durations as Go writes them, which kaniko's flags are given in; days and weeks besides.
 
 use std::time::Duration;
 
-/// A duration such as `336h`, `1h30m` or `1.5s`.
+/// A duration such as `336h`, `1h30m`, `1.5s` or `2w`.
 ///
 /// # Errors
 /// The text is none, or is longer than can be counted.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "want a duration, for instance 336h or 1h30m".to_owned();
+    let wrong = || "want a duration, for instance 336h, 1h30m or 7d".to_owned();
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -24,6 +24,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         let (unit, tail) = tail.split_at(letters);
         seconds += number
             * match unit {
+                "w" => 604_800.0,
+                "d" => 86_400.0,
                 "h" => 3600.0,
                 "m" => 60.0,
                 "s" => 1.0,
@@ -43,10 +45,12 @@ mod tests {
 
     #[test]
     fn durations_of_go() {
-        for (text, seconds) in [("336h", 1_209_600.0), ("1h30m", 5400.0), ("1.5s", 1.5), ("0", 0.0), ("250ms", 0.25), ("+2m", 120.0)] {
+        for (text, seconds) in
+            [("336h", 1_209_600.0), ("1h30m", 5400.0), ("1.5s", 1.5), ("0", 0.0), ("250ms", 0.25), ("+2m", 120.0), ("2w1d", 1_296_000.0)]
+        {
             assert_eq!(duration(text).map(|duration| duration.as_secs_f64()), Ok(seconds), "{text}");
         }
-        for text in ["", "1", "h", "1d", "-1h", "1h-", "1e99h", "99999999999999999999h"] {
+        for text in ["", "1", "h", "1y", "-1h", "1h-", "1e99h", "99999999999999999999h"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

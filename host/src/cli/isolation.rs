@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use crate::build::Backend;
 use crate::build::settings::Isolation;
 use crate::fs::Guard;
+use crate::progress::reasons;
 use crate::rootfs::overlay::OverlayRootFs;
 use crate::rootfs::store::Store;
 use crate::rootfs::unpacked::UnpackedRootFs;
@@ -108,7 +109,7 @@ fn in_place(store: &Path, ground: &Ground, refused: &[String]) -> Result<Result<
     let kept = guard.paths().iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ");
     let tree = match UnpackedRootFs::in_place(guard) {
         Ok(tree) => tree,
-        Err(error) => return Ok(Err(chain(&error))),
+        Err(error) => return Ok(Err(reasons(&error))),
     };
     let how = match &ground.evidence {
         Some(evidence) => format!("a container, by {evidence}"),
@@ -190,7 +191,7 @@ fn not_stronger(refused: &[String]) -> String {
 }
 
 fn open(store: &Path) -> Result<Store, String> {
-    Store::open(store).map_err(|error| format!("failed to open the store: {}", chain(&error)))
+    Store::open(store).map_err(|error| format!("failed to open the store: {}", reasons(&error)))
 }
 
 /// Overlay mounts as root, else in a user namespace.
@@ -201,20 +202,20 @@ fn overlay(store: &Path, refused: &mut Vec<String>) -> Result<Option<Chosen>, St
             Err(why) => refused.push(format!("overlay: {why}")),
         },
         Ok(false) => refused.push("overlay as root: there is no CAP_SYS_ADMIN, or `unshare` is forbidden".to_owned()),
-        Err(error) => refused.push(format!("overlay as root: {}", chain(&error))),
+        Err(error) => refused.push(format!("overlay as root: {}", reasons(&error))),
     }
     if refused.first().is_some_and(|why| why.starts_with("overlay: ")) {
         return Ok(None);
     }
     let tried = rehearse(|| {
-        enter_user_namespace().map_err(|error| chain(&error))?;
+        enter_user_namespace().map_err(|error| reasons(&error))?;
         stacked(store).map(drop)
     });
     if let Err(why) = tried {
         refused.push(format!("overlay in a user namespace: {why}"));
         return Ok(None);
     }
-    let Mapped { ids, why_no_more } = enter_user_namespace().map_err(|error| chain(&error))?;
+    let Mapped { ids, why_no_more } = enter_user_namespace().map_err(|error| reasons(&error))?;
     let mut warnings = Vec::new();
     if ids == Ids::Single {
         warnings.push(format!(
@@ -240,9 +241,9 @@ struct Stacked {
 
 fn stacked(store: &Path) -> Result<Stacked, String> {
     let (store, in_memory) = OverlayRootFs::fit(&open(store)?)
-        .map_err(|error| format!("overlayfs does not work in the store {}: {}", store.display(), chain(&error)))?;
+        .map_err(|error| format!("overlayfs does not work in the store {}: {}", store.display(), reasons(&error)))?;
     let sandbox = Namespaces::default();
-    let notes = sandbox.probe().map_err(|error| format!("the sandbox does not work here: {}", chain(&error)))?;
+    let notes = sandbox.probe().map_err(|error| format!("the sandbox does not work here: {}", reasons(&error)))?;
     Ok(Stacked { store, in_memory, sandbox, notes })
 }
 
@@ -264,11 +265,6 @@ impl Stacked {
             notes: self.notes,
         }
     }
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

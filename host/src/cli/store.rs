@@ -1,9 +1,11 @@
 //! How large the store may become: the flags, and what they mean.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
+use super::duration::duration;
 use super::env;
 use super::log::LogArguments;
 use super::plugins::PluginArguments;
@@ -20,8 +22,8 @@ pub struct PruneArguments {
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// Remove what was not used for so long, for instance 12h or 7d
-    #[arg(long, value_name = "DURATION")]
-    pub max_age: Option<String>,
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub max_age: Option<Duration>,
     /// Remove what was used longest ago until no more than this is left, for instance 20g
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<String>,

@@ -18,6 +18,7 @@ use crate::plugin::grant::{Ask, Grant};
 use crate::plugin::state::{State, error};
 use crate::plugin::v0_1::wit::http::{Host, Request, Response};
 use crate::plugin::v0_1::wit::types::{Error, ErrorCode, Property};
+use crate::progress::reasons;
 use crate::trust;
 
 /// Of an answer's body, in bytes.
@@ -103,9 +104,9 @@ impl Exchange {
                 client = client.resolve_to_addrs(name, &addresses);
             }
         }
-        let client = client.build().map_err(|why| error(ErrorCode::Failed, chain(&why)))?;
+        let client = client.build().map_err(|why| error(ErrorCode::Failed, reasons(&why)))?;
         let request = client.request(self.method, self.url).headers(self.headers).body(self.body);
-        let mut answer = request.send().await.map_err(|why| unavailable(&chain(&why.without_url())))?;
+        let mut answer = request.send().await.map_err(|why| unavailable(&reasons(&why.without_url())))?;
 
         let status = answer.status().as_u16();
         let headers = answer
@@ -114,7 +115,7 @@ impl Exchange {
             .map(|(name, value)| Property { name: name.as_str().to_owned(), value: String::from_utf8_lossy(value.as_bytes()).into_owned() })
             .collect();
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|why| unavailable(&chain(&why.without_url())))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|why| unavailable(&reasons(&why.without_url())))? {
             if body.len() + chunk.len() > LARGEST {
                 return Err(error(ErrorCode::TooLarge, format!("{origin}: the answer is larger than 1 MiB")));
             }
@@ -239,18 +240,6 @@ fn private(address: IpAddr) -> bool {
         IpAddr::V4(v4) => v4.is_private() || matches!(v4.octets(), [100, 64..=127, ..]),
         IpAddr::V6(v6) => v6.is_unique_local(),
     }
-}
-
-/// An error with its causes: reqwest's own text leaves them out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]
