@@ -14,6 +14,7 @@ pub mod export;
 pub mod fetch;
 pub mod fs;
 pub mod graph;
+pub mod helper;
 pub mod image;
 pub mod layer;
 pub mod oci;

@@ -11,7 +11,7 @@ use crate::support::rust::{files, tokens, tokens_and_literals};
 
 /// Modules, and the others that they may name. Who is not here may name nothing; `cli` may name all.
 const MAY_NAME: &str = "
-    oci progress dockerfile fs operation trust:
+    oci progress dockerfile fs operation trust helper:
     image:     oci
     context:   fs layer
     graph:     oci dockerfile
@@ -20,10 +20,10 @@ const MAY_NAME: &str = "
     rootfs:    oci fs image context layer operation sandbox
     registry:  oci image progress trust
     export:    oci fs image registry progress
-    fetch:     oci fs progress context layer rootfs trust
+    fetch:     oci fs progress context layer rootfs trust helper
     cache:     oci image progress registry rootfs
     build:     oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch cache
-    plugin:    oci progress dockerfile operation fs context registry build trust
+    plugin:    oci progress dockerfile operation fs context registry build trust helper
     cli:       oci progress dockerfile fs operation image context graph layer sandbox rootfs registry export fetch cache build plugin trust
 ";
 

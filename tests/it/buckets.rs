@@ -2,73 +2,18 @@
 //! own that do.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ring::{hmac, signature};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::support::bucket::{Amazon, archive, from};
 use crate::support::web::{Reply, Seen, Web};
 use crate::support::{Build, TestEnv, run, write};
-
-/// An archive that is a context with one file in `dir`.
-fn archive(env: &TestEnv) -> PathBuf {
-    let folder = env.path("in");
-    write(&folder.join("Dockerfile"), "FROM scratch\nCOPY hello /\n");
-    write(&folder.join("hello"), "hello");
-    write(&folder.join("dir/Dockerfile"), "FROM scratch\nCOPY below /\n");
-    write(&folder.join("dir/below"), "below");
-    let path = env.path("context.tar.gz");
-    run(Command::new("tar").arg("-czf").arg(&path).arg("-C").arg(&folder).arg("."));
-    path
-}
-
-fn from<'a>(env: &'a TestEnv, context: &str) -> Build<'a> {
-    env.build("").context(context).dockerfile("Dockerfile")
-}
-
-/// A server of the S3 protocol with a bucket `sources`; it ends with the value.
-struct Amazon {
-    server: Child,
-    endpoint: String,
-    region: String,
-    id: String,
-    secret: String,
-}
-
-impl Amazon {
-    fn serve(object: &Path) -> Self {
-        let python = std::env::var("LAYERWRIGHT_TEST_MOTO").expect("LAYERWRIGHT_TEST_MOTO is set by ./test");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/setup/s3.py");
-        let mut command = Command::new(python);
-        command.arg(script).arg("sources").arg(object).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut server = command.spawn().expect("the server starts");
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().expect("a pipe")).read_line(&mut line).expect("the server says where it is");
-        let said: Value = serde_json::from_str(&line).expect("JSON");
-        let text = |name: &str| said[name].as_str().expect("it is text").to_owned();
-        Self { server, endpoint: text("endpoint"), region: text("region"), id: text("id"), secret: text("secret") }
-    }
-
-    fn login<'a>(&self, build: Build<'a>) -> Build<'a> {
-        self.place(build).variable("AWS_ACCESS_KEY_ID", &self.id).variable("AWS_SECRET_ACCESS_KEY", &self.secret)
-    }
-
-    fn place<'a>(&self, build: Build<'a>) -> Build<'a> {
-        build.variable("S3_ENDPOINT", &self.endpoint).variable("S3_FORCE_PATH_STYLE", "true").variable("AWS_REGION", &self.region)
-    }
-}
-
-impl Drop for Amazon {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
 
 #[test]
 fn a_context_in_s3() {
@@ -86,7 +31,7 @@ fn a_context_in_s3() {
 fn a_login_to_s3_from_a_profile() {
     let env = TestEnv::new();
     let s3 = Amazon::serve(&archive(&env));
-    let profile = format!("[ci]\naws_access_key_id = {}\naws_secret_access_key = {}\n", s3.id, s3.secret);
+    let profile = format!("[ci]\naws_access_key_id = {}\naws_secret_access_key = {}\n", s3.text("id"), s3.text("secret"));
     write(&env.path("home/.aws/credentials"), &profile);
     let tree = s3.place(from(&env, "s3://sources/context.tar.gz")).variable("AWS_PROFILE", "ci").succeed().tree_above(0);
     assert_eq!(tree["hello"].text(), "hello");

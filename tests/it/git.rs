@@ -7,8 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
-use crate::support::daemon::Daemon;
-use crate::support::git::{Daemon as GitDaemon, Repository, TIME, serve};
+use crate::support::git::{Daemon, Repository, TIME, serve};
 use crate::support::web::{Reply, Web};
 use crate::support::{Kind, TestEnv, run, write};
 
@@ -234,7 +233,7 @@ fn fake_ssh(env: &TestEnv) -> String {
 fn the_protocol_of_the_daemon_and_ssh() {
     let env = TestEnv::new();
     let git = served(&env, "sha1");
-    let daemon = GitDaemon::start(&env.path("git"));
+    let daemon = Daemon::start(&env.path("git"));
     let url = format!("git://127.0.0.1:{}/r/.git#v1", daemon.port);
     let build = |source: &str| env.build(&format!("FROM scratch\nADD {source} /\n"));
     assert_eq!(build(&url).args(LEAVE).succeed().tree_above(0)["file"].text(), "first");
@@ -429,53 +428,6 @@ fn tokens_go_to_their_host_and_are_never_shown() {
     let elsewhere = add(&other.url("r.git")).arg(secret(&host)).arg(secret("GIT_AUTH_TOKEN")).variable("THE_TOKEN", "hush").fail(1);
     assert!(elsewhere.contains("404"), "{elsewhere}");
     assert!(other.seen().iter().all(|seen| seen.header("authorization").is_none()), "{:?}", other.seen());
-}
-
-#[test]
-fn one_server_may_go_unverified_and_no_other() {
-    let env = TestEnv::new();
-    let git = served(&env, "sha1");
-    let inner = Repository::new(env.path("git/inner"), "sha1");
-    inner.commit(&[("in", "inner")]);
-    let front = Daemon::nginx(&env, &git.web.address, "");
-    let other = Daemon::nginx(&env, &git.web.address, "");
-    git.repository.git(&["submodule", "--quiet", "add", &git.web.url("inner.git"), "module"]);
-    let move_module = |url: &str| {
-        git.repository.git(&["config", "--file", ".gitmodules", "submodule.module.url", url]);
-        git.repository.commit(&[]);
-    };
-    move_module("../inner.git");
-    let url = format!("https://{}/r.git", front.address);
-    let context = |dockerfile: &str| env.build(dockerfile).context(&url).variable("GIT_TOKEN", "hush");
-    let unverified = |dockerfile: &str| context(dockerfile).args(["--git", "insecure-skip-tls=true"]);
-    let error = context("FROM scratch\nCOPY file /\n").fail(1);
-    assert!(error.contains("certificate") && error.contains("--git insecure-skip-tls=true"), "{error}");
-    let finished = unverified("FROM scratch\nCOPY file module/in /\n").finish();
-    let tree = finished.image().tree_above(0);
-    assert_eq!((tree["file"].text(), tree["in"].text()), ("main", "inner"), "a submodule on the same server is as good");
-    assert_eq!(finished.stderr.matches("is not verified for git repositories").count(), 1, "{}", finished.stderr);
-    // What the operator has given for the repository goes there, and nowhere else.
-    assert!(front.requests().iter().any(|request| request.contains("Basic aHVzaDo=")), "{:?}", front.requests());
-    // kaniko's form, whose method is https where nothing is said.
-    let old = env.build("FROM scratch\nCOPY file /\n").context(format!("git://{}/r.git#v1", front.address));
-    assert_eq!(old.args(["--git=insecure-skip-tls=true"]).succeed().tree_above(0)["file"].text(), "first");
-    // Another port is another server, for a submodule, for ADD and for a named context; a Dockerfile's ADD is never the operator's.
-    for dockerfile in [format!("FROM scratch\nADD https://{}/r.git /\n", other.address), format!("FROM scratch\nADD {url} /\n")] {
-        assert!(unverified(&dockerfile).args(LEAVE).fail(1).contains("certificate"), "{dockerfile}");
-    }
-    let named = format!("--build-context=src=https://{}/r.git", other.address);
-    assert!(unverified("FROM scratch\nCOPY --from=src file /\n").arg(named).fail(1).contains("certificate"));
-    move_module(&format!("https://{}/inner.git", other.address));
-    let error = unverified("FROM scratch\nCOPY file /\n").args(LEAVE).fail(1);
-    assert!(error.contains("certificate") && error.contains(&other.address), "{error}");
-    assert_eq!(other.requests(), [""; 0]);
-    // Where it makes no difference, that is said.
-    for context in [git.web.url("r.git?submodules=false"), env.path("git/r").display().to_string()] {
-        let finished = env.build("FROM scratch\nCOPY run.sh /\n").context(context).args(["--git", "insecure-skip-tls=true"]).finish();
-        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        assert!(finished.stderr.contains("is not needed: the context is"), "{}", finished.stderr);
-    }
-    assert!(unverified("FROM scratch\n").args(["--git", "insecure-skip-tls=maybe"]).fail(1).contains("want true or false"));
 }
 
 #[test]

@@ -401,7 +401,11 @@ fn the_names_and_their_subcommands() {
     for shell in ["bash", "zsh", "fish", "powershell"] {
         let script = stdout(called(&env, "executor").args(["completion", shell]));
         assert!(script.contains("executor") && script.contains("digest-file"), "{shell}");
+        write(&env.path(format!("completion.{shell}")), script);
     }
+    let complete = "source \"$1\"; COMP_WORDS=(executor --tar-) COMP_CWORD=1; _executor executor --tar- executor; echo \"${COMPREPLY[@]}\"";
+    let completed = stdout(Command::new("bash").args(["--norc", "-c", complete, "bash"]).arg(env.path("completion.bash")));
+    assert_eq!(completed, "--tar-path\n");
     assert!(stdout(called(&env, "executor").arg("help")).contains("push"));
     assert!(stdout(Command::new(program()).args(["warmer", "--help"])).contains("--customPlatform"));
     env.file("file", "content");

@@ -240,6 +240,53 @@ fn images_built_apart_are_joined_to_an_index() {
     assert_eq!(registry.manifest(&copy).expect("it was pushed")["manifests"].as_array().map(Vec::len), Some(3));
 }
 
+/// What others see of an index, and what is built on one: its own platform's image each time.
+#[test]
+fn an_index_is_a_base_for_each_of_its_platforms_and_others_read_it() {
+    let env = TestEnv::new();
+    env.file("file", "content");
+    let registry = Registry::open();
+    let inspect = |reference: &str, arch: &str, what: &[&str]| {
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["--override-os", "linux", "--override-arch", arch, "inspect", "--tls-verify=false"]).args(what);
+        serde_json::from_str::<Value>(&run(skopeo.arg(format!("docker://{reference}")))).expect("skopeo inspects in JSON")
+    };
+    // Each job builds for its platform on the same name: nothing at first, then the index of the images before.
+    let mut base = "scratch".to_owned();
+    for (round, dockerfile) in
+        ["ARG TARGETARCH\nCOPY file /$TARGETARCH\nLABEL built=one\n", "COPY file /second\nLABEL again=yes\n"].iter().enumerate()
+    {
+        let index = registry.fresh();
+        let images: Vec<String> = ["amd64", "arm64"]
+            .iter()
+            .map(|arch| {
+                let to = registry.fresh();
+                let platform = format!("--custom-platform=linux/{arch}");
+                let image = env.build(&format!("FROM {base}\n{dockerfile}")).arg(platform).push_to(&to).succeed();
+                assert_eq!(image.config["architecture"], **arch);
+                assert_eq!(image.layers(), round + 1);
+                to
+            })
+            .collect();
+        let (done, said) = layerwright(&["index", "create", &index, &images[0], &images[1], "--insecure", "--insecure-pull"]);
+        assert!(done, "{said}");
+        for (arch, own) in ["amd64", "arm64"].iter().zip(&images) {
+            let (seen, config) = (inspect(&index, arch, &[]), inspect(&index, arch, &["--config"]));
+            assert_eq!((&seen["Architecture"], &config["architecture"]), (&json!(arch), &json!(arch)));
+            assert_eq!(seen["Layers"], inspect(own, arch, &[])["Layers"]);
+            assert_eq!(config["config"]["Labels"]["built"], "one");
+            let copied = env.path(format!("copied.{round}.{arch}"));
+            run(Command::new("skopeo")
+                .args(["--override-os", "linux", "--override-arch", arch, "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false"])
+                .arg(format!("docker://{index}"))
+                .arg(format!("oci:{}", copied.display())));
+            let tree = Image::read(&copied).tree_above(0);
+            assert_eq!((tree[*arch].text(), tree.contains_key("second")), ("content", round == 1));
+        }
+        base = index;
+    }
+}
+
 /// Takes one request over TLS, writes down what it was, and says that it is done.
 const RECEIVER: &str = r#"
 import http.server, ssl, sys

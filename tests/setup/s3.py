@@ -30,13 +30,38 @@ def main():
     }
     iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=json.dumps(allowed))
     key = iam.create_access_key(UserName="reader")["AccessKey"]
+    # Somebody who may do nothing but take on roles, and two roles, of which the first may take on the second.
+    assume = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}]}
+    iam.create_user(UserName="deployer")
+    iam.put_user_policy(UserName="deployer", PolicyName="assume", PolicyDocument=json.dumps(assume))
+    deployer = iam.create_access_key(UserName="deployer")["AccessKey"]
+    roles = {}
+    for name, document in [("between", assume), ("reading", allowed)]:
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
+        roles[name] = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=json.dumps(document))
+    sts = boto3.client("sts", region_name=REGION, endpoint_url=endpoint)
+    assumed = sts.assume_role(RoleArn=roles["reading"], RoleSessionName="setup")["Credentials"]
     s3 = boto3.client("s3", region_name=REGION, endpoint_url=endpoint)
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
     for file in files:
         s3.put_object(Bucket=bucket, Key=file.name, Body=file.read_bytes())
     # From here on nothing is answered without a signature.
     settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
-    print(json.dumps({"endpoint": endpoint, "region": REGION, "id": key["AccessKeyId"], "secret": key["SecretAccessKey"]}), flush=True)
+    said = {
+        "endpoint": endpoint,
+        "region": REGION,
+        "id": key["AccessKeyId"],
+        "secret": key["SecretAccessKey"],
+        "deployer_id": deployer["AccessKeyId"],
+        "deployer_secret": deployer["SecretAccessKey"],
+        "between": roles["between"],
+        "reading": roles["reading"],
+        "assumed_id": assumed["AccessKeyId"],
+        "assumed_secret": assumed["SecretAccessKey"],
+        "assumed_token": assumed["SessionToken"],
+    }
+    print(json.dumps(said), flush=True)
     sys.stdin.read()
 
 

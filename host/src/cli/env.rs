@@ -60,6 +60,10 @@ pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 /// The key of an account, for contexts in Azure.
 pub const AZURE_STORAGE_ACCESS_KEY: &str = "AZURE_STORAGE_ACCESS_KEY";
+/// A signature that lets its bearer in, for contexts in Azure.
+pub const AZURE_STORAGE_SAS_TOKEN: &str = "AZURE_STORAGE_SAS_TOKEN";
+/// Of an application's login, for contexts in Azure.
+pub const AZURE_CLIENT_SECRET: &str = "AZURE_CLIENT_SECRET";
 
 /// Set where output is to have no colours.
 pub const NO_COLOR: &str = "NO_COLOR";

@@ -65,8 +65,15 @@ pub fn build_settings(args: &BuildArguments) -> Result<BuildSettings, UsageError
 }
 
 /// What no program that is started for a build needs to see.
-const SECRET_VARIABLES: [&str; 5] =
-    [env::GIT_TOKEN, env::GIT_PASSWORD, env::AWS_SECRET_ACCESS_KEY, env::AWS_SESSION_TOKEN, env::AZURE_STORAGE_ACCESS_KEY];
+const SECRET_VARIABLES: [&str; 7] = [
+    env::GIT_TOKEN,
+    env::GIT_PASSWORD,
+    env::AWS_SECRET_ACCESS_KEY,
+    env::AWS_SESSION_TOKEN,
+    env::AZURE_STORAGE_ACCESS_KEY,
+    env::AZURE_STORAGE_SAS_TOKEN,
+    env::AZURE_CLIENT_SECRET,
+];
 
 /// The longest path of a socket, in bytes.
 const LONGEST_SOCKET: usize = 107;

@@ -1,6 +1,8 @@
 //! Objects in buckets of Amazon, Google and Azure, and of what speaks their protocols, over the connections of this module.
 
-mod profile;
+mod ask;
+mod aws;
+mod google;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,8 +17,8 @@ use futures_util::StreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService};
-use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{ClientOptions, Error, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
+use object_store::{ClientOptions, Error, ObjectStore, ObjectStoreExt as _, RetryConfig, StaticCredentialProvider};
 use reqwest::Url;
 
 use super::exchange::Web;
@@ -40,7 +42,7 @@ impl CloudVariables {
     pub fn of(environment: impl IntoIterator<Item = (String, String)>) -> Self {
         let counts = |name: &str| {
             ["AWS_", "AZURE_", "GOOGLE_", "S3_"].iter().any(|prefix| name.starts_with(prefix))
-                || ["HOME", "STORAGE_EMULATOR_HOST", IDENTITY_ENDPOINT].contains(&name)
+                || ["HOME", "CLOUDSDK_CONFIG", "STORAGE_EMULATOR_HOST", IDENTITY_ENDPOINT].contains(&name)
         };
         Self(environment.into_iter().filter(|(name, value)| !value.is_empty() && counts(name)).collect())
     }
@@ -82,7 +84,7 @@ impl Fetcher {
     async fn copy_object(&self, object: &BucketObject, to: &Path) -> Result<i64, FetchError> {
         let settings = &self.web.settings;
         let failed = |error: Error| refused(object, &error);
-        let store = open(object, &self.web)?;
+        let store = open(object, &self.web).await?;
         let path = object_store::path::Path::parse(&object.object).map_err(|error| failed(error.into()))?;
         let found = store.get(&path).await.map_err(failed)?;
         if found.meta.size > settings.largest {
@@ -114,8 +116,8 @@ impl Fetcher {
     }
 }
 
-/// The bucket of an object.
-fn open(object: &BucketObject, web: &Arc<Web>) -> Result<Box<dyn ObjectStore>, FetchError> {
+/// The bucket of an object, with the login of whoever builds.
+async fn open(object: &BucketObject, web: &Arc<Web>) -> Result<Box<dyn ObjectStore>, FetchError> {
     let variables = &web.settings.clouds;
     let connector = Connector(Arc::clone(web));
     let retry = RetryConfig {
@@ -129,7 +131,11 @@ fn open(object: &BucketObject, web: &Arc<Web>) -> Result<Box<dyn ObjectStore>, F
             for (key, value) in variables.settings("AWS_") {
                 builder = builder.with_config(key, value);
             }
-            builder = profile::add(builder, variables).map_err(|why| bucket_error(object, why, S3_LOGIN))?;
+            let login = aws::login(web).await.map_err(|refused| bucket_error(object, refused.why, refused.hint))?;
+            builder = builder.with_region(login.region);
+            if let Some(credential) = login.credential {
+                builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(credential)));
+            }
             let forced = variables.get("S3_FORCE_PATH_STYLE").and_then(|value| value.to_ascii_lowercase().parse::<bool>().ok());
             match variables.get("S3_ENDPOINT") {
                 // A bucket of an endpoint that is somebody's own is a directory unless it is said to be a host.
@@ -150,6 +156,11 @@ fn open(object: &BucketObject, web: &Arc<Web>) -> Result<Box<dyn ObjectStore>, F
             for (key, value) in variables.settings("GOOGLE_") {
                 builder = builder.with_config(key, value);
             }
+            builder = match google::login(web).await.map_err(|why| bucket_error(object, why, GOOGLE_LOGIN))? {
+                google::Login::Token(bearer) => builder.with_credentials(Arc::new(StaticCredentialProvider::new(GcpCredential { bearer }))),
+                google::Login::File(path) => builder.with_application_credentials(path.display().to_string()),
+                google::Login::Library => builder,
+            };
             if let Some(host) = variables.get("STORAGE_EMULATOR_HOST") {
                 let url = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
                 builder = builder.with_base_url(&url).with_skip_signature(true);
@@ -174,7 +185,7 @@ fn open(object: &BucketObject, web: &Arc<Web>) -> Result<Box<dyn ObjectStore>, F
 }
 
 const S3_LOGIN: &str = "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity, the profile AWS_PROFILE of \
-    ~/.aws/credentials, or the metadata service; the region from AWS_REGION, another server from S3_ENDPOINT";
+    ~/.aws/credentials and ~/.aws/config, or the endpoint of a container or an instance; the region from AWS_REGION, another server from S3_ENDPOINT";
 const GOOGLE_LOGIN: &str = "credentials come from GOOGLE_APPLICATION_CREDENTIALS or the metadata service; \
     GOOGLE_SKIP_SIGNATURE=true reads public buckets without any";
 const AZURE_LOGIN: &str = "credentials come from AZURE_STORAGE_ACCESS_KEY, from AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET or \

@@ -1,5 +1,6 @@
 //! What the tests share: a clean place for each, the registries that `./test` starts, and images read back byte by byte.
 
+pub mod bucket;
 pub mod build;
 pub mod cache;
 #[path = "../../../host/build/cargo.rs"]
