@@ -232,6 +232,9 @@ fn images_built_apart_are_joined_to_an_index() {
     assert!(!done && said.contains("two images are for linux/amd64"), "{said}");
     let (done, said) = create(&[&amd, &registry.reference("no/such:1")], &[]);
     assert!(!done && said.contains("no/such:1"), "{said}");
+    let folder = env.path("context").display().to_string();
+    let (done, said) = create(&[&amd], &["--digest-file", &folder]);
+    assert!(!done && said.contains("invalid value for --digest-file"), "{said}");
     assert_eq!(registry.manifest(&to), Some(index), "what fails changes nothing");
     // An index stands for its images.
     let copy = registry.fresh();

@@ -59,6 +59,7 @@ fn a_warmer_fills_a_directory_of_layouts() {
 fn a_warmer_takes_the_bases_of_a_dockerfile() {
     let env = TestEnv::new();
     let registry = Registry::open();
+    let busybox = registry.reference("base/busybox:latest");
     let dockerfile = env.path("Dockerfile");
     write(
         &dockerfile,
@@ -76,7 +77,15 @@ fn a_warmer_takes_the_bases_of_a_dockerfile() {
     assert!(code == Some(0) && said.contains("base/none:latest could not be kept"), "{said}");
     let (code, said) = warmer(&env, &["-i", &registry.reference("no/such:1"), "-i", &registry.reference("no/such:2")]);
     assert!(code == Some(1) && said.contains("no/such:1") && said.contains("no/such:2"), "{said}");
-    assert_eq!(warmer(&env, &[]).0, Some(1));
+    for nothing in [&[][..], &["--dockerfile", ""]] {
+        let (code, said) = warmer(&env, nothing);
+        assert!(code == Some(1) && said.contains("none is given, and no --dockerfile"), "{said}");
+    }
+    for wrong in [["--image", "a b"], ["--cache-ttl", "-1h"], ["--customPlatform", "a/b/c/d"], ["--registry-certificate", "novalue"]] {
+        let (code, said) = warmer(&env, &[&["-i", &busybox], &wrong[..]].concat());
+        let first = said.lines().next().unwrap_or_default();
+        assert!(code == Some(1) && first.starts_with("error: ") && first.contains(wrong[0]), "{said}");
+    }
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn given(path: &Option<PathBuf>) -> Option<PathBuf> {
 }
 
 /// Refuses a directory before anything is built or pushed, where a file is to be written afterwards.
-fn writable(flag: &'static str, path: Option<&Path>) -> Result<(), UsageError> {
+pub(super) fn writable(flag: &'static str, path: Option<&Path>) -> Result<(), UsageError> {
     match path {
         Some(path) if path.is_dir() => Err(usage(flag, format!("{} is a directory", path.display()))),
         _ => Ok(()),

@@ -94,6 +94,12 @@ fn boolean(value: &str) -> Result<bool, Error> {
     }
 }
 
+/// The host hands its flags in through the variables, so that either may be where the rule stands.
 fn invalid(variable: &str, rule: &str, problem: &str) -> Error {
-    Error::invalid(format!("`{rule}` in {variable} {problem}"))
+    let flag = match variable {
+        MIRROR => "--registry-mirror or ",
+        MAP => "--registry-map or ",
+        _ => "",
+    };
+    Error::invalid(format!("`{rule}` in {flag}{variable} {problem}"))
 }

@@ -10,7 +10,9 @@ use clap::{Args, Subcommand};
 
 use super::build::{Stop, check_push};
 use crate::build::error::BuildError;
+use crate::cli::args::path;
 use crate::cli::log::LogArguments;
+use crate::cli::output::writable;
 use crate::cli::plugins::PluginArguments;
 use crate::cli::registry::RegistryArguments;
 use crate::cli::session::Session;
@@ -44,7 +46,7 @@ pub struct CreateArguments {
     #[arg(long = "annotation", value_name = "NAME=VALUE")]
     pub annotations: Vec<String>,
     /// Write the digest of the index
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = path(), value_name = "FILE")]
     pub digest_file: Option<PathBuf>,
     /// How registries are spoken to.
     #[command(flatten)]
@@ -69,11 +71,13 @@ fn attempt(args: &CreateArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
         return Err(usage("name", format!("{} has a digest; an index is pushed to a tag", args.name)).into());
     }
     let annotations = args.annotations.iter().map(|text| pair("annotation", text)).collect::<Result<BTreeMap<_, _>, UsageError>>()?;
+    let digest_file = args.digest_file.as_deref().filter(|path| !path.as_os_str().is_empty());
+    writable("digest-file", digest_file)?;
     let session = Session::open(&args.plugin, &args.registry, &args.log, secrets, None)?;
     let digest = session.runtime.block_on(make(args, &name, annotations, &session.client))?;
     session.reporter.log(Level::Info, &format!("index {digest}"));
     session.runtime.shutdown_background();
-    if let Some(path) = &args.digest_file {
+    if let Some(path) = digest_file {
         std::fs::write(path, digest.to_string()).map_err(|e| BuildError::because(format!("cannot write {}", path.display()), e))?;
     }
     let shown = writeln!(std::io::stdout(), "{}", name.at(digest));

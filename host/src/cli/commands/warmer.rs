@@ -86,11 +86,12 @@ fn attempt(args: &WarmerArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     };
     let named = |text: &String| text.parse::<Reference>().map(|reference| (reference, platform.clone())).map_err(|e| usage("image", e));
     let mut wanted = args.images.iter().map(named).collect::<Result<Vec<_>, _>>()?;
-    if wanted.is_empty() && args.dockerfile.is_none() {
+    let dockerfile = args.dockerfile.as_deref().filter(|name| !name.is_empty());
+    if wanted.is_empty() && dockerfile.is_none() {
         return Err(usage("image", "none is given, and no --dockerfile").into());
     }
     let session = Session::open(&args.plugin, &args.registry, &args.log, secrets, None)?;
-    if let Some(dockerfile) = &args.dockerfile {
+    if let Some(dockerfile) = dockerfile {
         for base in of_dockerfile(args, dockerfile, &platform, &session)? {
             if !wanted.contains(&base) {
                 wanted.push(base);
