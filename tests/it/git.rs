@@ -197,7 +197,12 @@ fn a_context_from_git() {
         let http = |context: String| external(&context).variable("GIT_PULL_METHOD", "http");
         assert_eq!(http(format!("{kaniko}#refs/heads/feature/x")).succeed().tree_above(0)["file"].text(), "branch");
         assert_eq!(http(format!("{kaniko}#refs/heads/main#{}", git.first)).succeed().tree_above(0)["file"].text(), "first");
-        assert_eq!(http(kaniko).args(["--git", "branch=feature/x"]).succeed().tree_above(0)["file"].text(), "branch");
+        assert_eq!(http(kaniko.clone()).args(["--git", "branch=feature/x"]).succeed().tree_above(0)["file"].text(), "branch");
+        let both = http(kaniko).args(["--git", "branch=v1", "--git", "branch=feature/x"]);
+        assert_eq!(both.succeed().tree_above(0)["file"].text(), "branch", "the last counts");
+        let twice = external(&format!("{url}#v1")).args(["--git", "branch=feature/x"]).finish();
+        assert_eq!(twice.image().tree_above(0)["file"].text(), "first");
+        assert!(twice.stderr.contains("--git branch is not needed: the URL of the context says what is built"), "{}", twice.stderr);
         let named = env.build("FROM scratch\nCOPY --from=src file /\n").arg(format!("--build-context=src={url}#v1")).succeed();
         assert_eq!(named.tree_above(0)["file"].text(), "first");
         assert!(fs::read_dir(env.path("store/tmp")).unwrap().next().is_none(), "something is left in the store");

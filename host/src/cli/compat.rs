@@ -97,12 +97,14 @@ pub fn notes(args: &BuildArguments, backend_in_place: bool) -> Vec<String> {
             }
         };
         match &location {
-            Location::Git(_) => needless(
-                args.context.git.iter().any(|option| option == "insecure-skip-tls=true")
-                    && contexts::unverified_git(args, &location).is_none(),
-                "--git insecure-skip-tls",
-                "the context is not fetched over https",
-            ),
+            Location::Git(reference) => {
+                let branch = args.context.git.iter().filter_map(|option| option.strip_prefix("branch=")).next_back();
+                let other = branch.is_some_and(|branch| !branch.is_empty() && reference.revision.as_deref() != Some(branch));
+                needless(other, "--git branch", "the URL of the context says what is built");
+                let unverified = args.context.git.iter().any(|option| option == "insecure-skip-tls=true");
+                let verified = contexts::unverified_git(args, &location).is_none();
+                needless(unverified && verified, "--git insecure-skip-tls", "the context is not fetched over https");
+            }
             _ => needless(
                 ["branch", "recurse-submodules", "insecure-skip-tls"].map(given).contains(&true),
                 "--git",

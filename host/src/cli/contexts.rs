@@ -70,11 +70,13 @@ pub fn main_context(args: &BuildArguments) -> Result<Location, UsageError> {
         return Err(usage("context", format!("GIT_PULL_METHOD is {method:?}; want https, http or git")));
     }
     let mut location = Location::parse_pulled_by(&args.context.named(), &method).map_err(|error| usage("context", error))?;
+    // What the URL says counts before the option, and of several options the last.
+    let is_open = matches!(&location, Location::Git(reference) if reference.revision.is_none());
     for option in &args.context.git {
         let (name, value) = pair("git", option)?;
         let flag = || switch(&value).map_err(|why| usage("git", format!("{name}={value}: {why}")));
         match (name.as_str(), &mut location) {
-            ("branch", Location::Git(reference)) if reference.revision.is_none() && !value.is_empty() => reference.revision = Some(value),
+            ("branch", Location::Git(reference)) if is_open && !value.is_empty() => reference.revision = Some(value),
             ("recurse-submodules", Location::Git(reference)) => reference.submodules = Some(flag()?),
             // Only what is built is fetched, whatever is asked for.
             ("branch", _) => {}

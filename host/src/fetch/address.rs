@@ -85,13 +85,16 @@ pub(super) fn is_this_machine(host: &str) -> bool {
     literal(host).is_some_and(|address| folded(address).is_loopback()) || is_local_name(host)
 }
 
-/// The metadata service of EC2 in IPv6.
-const AWS_METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Whether AWS has services for its machines there in IPv6: `::254` tells who a machine is, `::23` who a pod is.
+fn is_aws_service(address: Ipv6Addr) -> bool {
+    matches!(address.segments(), [0xfd00, 0xec2, ..])
+}
 
 /// Whether this is where a cloud tells its machines who they are, which no proxy can.
 pub(super) fn is_metadata_service(host: &str) -> bool {
     let link_local = |address: IpAddr| matches!(address, IpAddr::V4(v4) if v4.is_link_local());
-    literal(host).is_some_and(|address| link_local(folded(address)) || address == IpAddr::V6(AWS_METADATA_V6))
+    let aws = |address: IpAddr| matches!(address, IpAddr::V6(v6) if is_aws_service(v6));
+    literal(host).is_some_and(|address| link_local(folded(address)) || aws(address))
         || host.trim_end_matches('.').eq_ignore_ascii_case("metadata.google.internal")
 }
 
@@ -137,9 +140,7 @@ fn place(address: IpAddr) -> Place {
                 // A metadata service that lies among the addresses of carriers.
                 || v4 == Ipv4Addr::new(100, 100, 100, 200)
         }
-        IpAddr::V6(v6) => {
-            v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || v6 == AWS_METADATA_V6
-        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || is_aws_service(v6),
     };
     let private = match folded(address) {
         IpAddr::V4(v4) => {
@@ -181,6 +182,7 @@ mod tests {
             ("::7f00:1", Place::Own),
             ("fe80::1", Place::Own),
             ("fd00:ec2::254", Place::Own),
+            ("fd00:ec2::23", Place::Own),
             ("224.0.0.1", Place::Own),
         ] {
             assert_eq!(place(address.parse().unwrap()), expected, "{address}");

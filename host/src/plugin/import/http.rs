@@ -229,7 +229,8 @@ fn own(address: IpAddr) -> bool {
                 || v6.is_unspecified()
                 || v6.is_multicast()
                 || v6.is_unicast_link_local()
-                || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+                // AWS's services for its machines and pods.
+                || matches!(v6.segments(), [0xfd00, 0xec2, ..])
         }
     }
 }
@@ -268,6 +269,7 @@ mod tests {
             ("::7f00:1", false, false),
             ("fe80::1", false, false),
             ("fd00:ec2::254", false, false),
+            ("fd00:ec2::23", false, false),
             ("192.0.0.192", false, false),
             ("168.63.129.16", false, false),
             ("::ffff:169.254.169.254", false, false),
