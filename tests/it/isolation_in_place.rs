@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
 use crate::support::place::Place;
-use crate::support::{TestEnv, write};
+use crate::support::{Image, TestEnv, write};
 
 /// Names in the root directory of the place, but for what the test keeps there.
 fn left(place: &Place) -> Vec<String> {
@@ -74,6 +74,52 @@ fn two_at_once_in_one_container_are_refused() {
     first.wait().expect("it ends");
     assert!(!second.status.success() && said.contains("another build is under way in this container"), "{said}");
     place.image("FROM base\nRUN true\n", &[]);
+}
+
+/// A stage of five steps of which three are hits, stages that take from it, and nothing unpacked before the first step that is none: what is
+/// built upon hits is what is built in mounts without a cache.
+#[test]
+fn a_build_that_goes_on_after_hits_makes_the_same_image() {
+    let env = TestEnv::new();
+    let dockerfile = |fourth: &str| {
+        format!(
+            "FROM base AS one
+RUN mkdir -p /d/old && echo 1 >/d/old/f && ln /d/old/f /d/g && echo gone >/d/gone && mkfifo /d/fifo
+COPY app /d/app
+RUN rm /d/gone /bin/vi && chmod 700 /d/old && ln -s ../app /d/link
+RUN test ! -e /d/gone && echo {fourth} >/d/four && cat /d/app >>/d/four && rm -r /d/old
+RUN cat /d/four >/five && ls /d >>/five
+FROM base AS two
+RUN test ! -e /d && echo two >/two
+COPY --from=one /d /from-one
+RUN --mount=type=bind,from=one,target=/m ls /from-one /m/d >/list
+FROM one
+COPY --from=two /list /list
+RUN test ! -e /two && cat /list /five >/all
+"
+        )
+    };
+    let plain = Place::new(&env, "overlay");
+    let expected = ["a", "b"].map(|fourth| plain.image(&dockerfile(fourth), &["--reproducible"]));
+    assert_ne!(expected[0].digest, expected[1].digest);
+    for isolation in ["in-place", "chroot"] {
+        let place = Place::new(&env, isolation);
+        let cache = format!("--cache-repo=oci:{}", place.root().join("cache").display());
+        let build = |fourth: &str| {
+            drop(fs::remove_dir_all(place.folder.join("test/store")));
+            let built = place.output(&dockerfile(fourth), &["--reproducible", "--cache", "--cache-copy-layers", &cache]);
+            let said = String::from_utf8_lossy(&built.stderr).into_owned();
+            assert!(built.status.success(), "{isolation}: {said}");
+            (said.matches("] CACHED").count(), Image::read(&place.folder.join("test/image")).digest)
+        };
+        assert_eq!(build("a"), (0, expected[0].digest.clone()), "{isolation}");
+        // Three of the first stage, and the first of the second.
+        assert_eq!(build("b"), (4, expected[1].digest.clone()), "{isolation}");
+        for (fourth, expected) in ["b", "a"].into_iter().zip([&expected[1], &expected[0]]) {
+            let (hits, digest) = build(fourth);
+            assert!(hits >= 7 && digest == expected.digest, "{isolation}: {hits} hits, {digest}");
+        }
+    }
 }
 
 /// What RUN can be given and told works where nothing can be mounted, or is refused in one sentence.

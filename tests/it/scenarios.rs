@@ -6,8 +6,8 @@ use std::fs;
 
 use crate::support::repository;
 
-/// From the parser to contexts, and the listings.
-const NUMBERS: [std::ops::RangeInclusive<u32>; 2] = [1..=133, 163..=166];
+/// From the parser to contexts, the cache, and the listings.
+const NUMBERS: [std::ops::RangeInclusive<u32>; 4] = [1..=133, 134..=136, 139..=140, 163..=166];
 
 /// The numbers that a line of a comment names: after `scenario` or `scenarios`, up to the first word that is neither a number nor joins two.
 fn named(line: &str) -> BTreeSet<u32> {

@@ -58,12 +58,14 @@ pub struct Chain {
     pub content: Option<CacheKey>,
     /// What processes have made so far. A layer made upon one result of a command does not fit upon another.
     pub made: CacheKey,
+    /// Whether something below was carried out because it had to be: what is kept under `fast` was made upon what it was before.
+    pub renewed: bool,
 }
 
 impl Chain {
     /// At the start of a stage.
     pub fn start(base: CacheKey) -> Self {
-        Self { fast: Some(base), content: Some(base), made: keys::nothing_made() }
+        Self { fast: Some(base), content: Some(base), made: keys::nothing_made(), renewed: false }
     }
 }
 
@@ -133,6 +135,7 @@ impl Shared {
                 PlannedBase::Image(image) => Some(keys::base(image)),
                 PlannedBase::Stage(parent) => planned.ends.get(*parent).copied().flatten(),
             };
+            state = state.filter(|_| !self.fresh.contains(&plan.index));
             let mut steps = Vec::new();
             for (at, step) in plan.steps.iter().enumerate() {
                 if step.tasks.is_empty() {

@@ -9,6 +9,7 @@ mod caches;
 mod checks;
 mod configure;
 mod device;
+mod distrust;
 mod epoch;
 /// Why builds fail, and where.
 pub mod error;
@@ -47,6 +48,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinSet;
 
 pub use bases::{WarmedImages, bases};
+pub use distrust::distrust;
 pub use inputs::Inputs;
 pub use lowering::{Handlers, Step};
 pub use outline::{Argument, Outline, Target, Wanted, outline, targets};
@@ -152,7 +154,13 @@ pub async fn build(
     };
     refuse(&checks)?;
     let target = planner.graph.target;
-    let outcome = stage::run_all(planner, target, Arc::clone(&settings), Arc::clone(&deps), beside).await;
+    let outcome = loop {
+        let outcome = stage::run_all(Arc::clone(&planner), target, Arc::clone(&settings), Arc::clone(&deps), beside).await;
+        match &outcome {
+            Err(error) if distrust(&deps, error).await => beside = JoinSet::new(),
+            _ => break outcome,
+        }
+    };
     // Those that could only be found while the stages were built.
     say(&checks, deps.reporter.as_ref());
     let image = outcome?;

@@ -165,6 +165,8 @@ pub struct RunSettings {
     pub cdi_directories: Vec<PathBuf>,
     /// Nothing that an earlier build left is used where an instruction could have made it anew.
     pub no_cache: bool,
+    /// Stages of which no step is taken from the cache.
+    pub fresh_stages: Vec<String>,
     /// How much of a step's output is shown, in bytes; none for all of it.
     pub log_limit: Option<u64>,
 }

@@ -90,6 +90,8 @@ pub struct Shared {
     pub caches: Caches,
     /// What earlier builds made.
     pub(super) cached: Option<Cached>,
+    /// The stages of which every step is carried out.
+    pub(super) fresh: BTreeSet<usize>,
     /// The stages that must be built, as far as is known.
     pub(super) needed: Mutex<BTreeSet<usize>>,
 }
@@ -109,6 +111,7 @@ pub async fn run_all(
     for step in planner.plans().iter().flat_map(|plan| &plan.steps) {
         needs::check(step, &settings.run).map_err(|failure| failure.at(&deps.dockerfile, &step.span))?;
     }
+    let fresh = planner.graph.targets(&settings.run.fresh_stages).map_err(|error| BuildError::other(error.to_string()))?;
     let cancel = Cancel::new().map_err(|e| BuildError::because("failed to start", e))?;
     let outcomes = planner.graph.stages.iter().map(|_| OnceCell::new()).collect();
     let epoch = epoch(&planner.globals).or(settings.reproducible.then_some(0));
@@ -128,6 +131,7 @@ pub async fn run_all(
         mask,
         caches,
         cached: deps.cache.clone().map(Cached::new),
+        fresh: fresh.into_iter().collect(),
         needed: Mutex::default(),
     });
     shared.look_ahead().await;
@@ -228,10 +232,13 @@ impl Shared {
                 (outcome.image.clone(), Some(outcome))
             }
         };
-        let chain = self.cached.as_ref().and_then(|_| match &parent {
+        let mut chain = self.cached.as_ref().and_then(|_| match &parent {
             Some(parent) => parent.chain.clone(),
             None => Some(Chain::start(keys::base(&image))),
         });
+        if let Some(chain) = &mut chain {
+            chain.renewed |= self.fresh.contains(&index);
+        }
         let from_image = usize::from(parent.is_none() && !image.layers.is_empty());
         let mut work = Work {
             shared: self,

@@ -114,7 +114,8 @@ impl Work<'_> {
         let ahead = shared.work_ahead(self.plan.index, planned, step, sources).await;
         let upon = |state, work| keys::upon(state, work, keys::independent(step));
         let fast = self.chain.as_ref().and_then(|chain| chain.fast).zip(ahead).map(|(state, work)| upon(state, work));
-        if let Some(hit) = self.hit(step, fast).await {
+        let renewed = self.renewed(step, sources);
+        if let Some(hit) = self.hit(step, fast.filter(|_| !renewed)).await {
             self.take(step, &hit, fast, history);
             reporter.event(Event::StepCached { step: name });
             return Ok(());
@@ -140,7 +141,7 @@ impl Work<'_> {
             _ => None,
         };
         let content = self.chain.as_ref().and_then(|chain| chain.content).zip(work).map(|(state, work)| upon(state, work));
-        if content != fast
+        if (content != fast || renewed)
             && let Some(hit) = self.hit(step, content).await
         {
             self.take(step, &hit, fast, history);
@@ -173,10 +174,19 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Whether something that a step is upon or reads was carried out because it had to be. That holds for what follows as well.
+    fn renewed(&mut self, step: &Step, sources: &BTreeMap<String, PlannedSource>) -> bool {
+        let Some(chain) = &mut self.chain else { return false };
+        let Shared { fresh, planner, .. } = &**self.shared;
+        let is_fresh = |stage: &usize| fresh.contains(stage) || planner.below(*stage).iter().any(|below| fresh.contains(below));
+        chain.renewed |= !fresh.is_empty() && stage_sources(step, sources).iter().any(is_fresh);
+        chain.renewed
+    }
+
     /// What the cache has under the keys of a step, if it fits upon what there is.
     async fn hit(&self, step: &Step, keys: Option<StepKeys>) -> Option<Hit> {
         let (cached, chain, keys) = (self.shared.cached.as_ref()?, self.chain.as_ref()?, keys?);
-        if !cached.keeps(step) {
+        if !cached.keeps(step) || self.shared.fresh.contains(&self.plan.index) {
             return None;
         }
         let hit = cached.get(keys::record(keys.layer, self.shared.layer_options().compression)).await?;

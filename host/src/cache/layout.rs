@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use super::directory::read;
 use super::prune::{Entry, Prunable};
 use super::record::EMPTY_CONFIG;
-use super::{Blobs, CacheError, CacheKey, Found, RecordStore};
-use crate::image::Layout;
+use super::{Blobs, CacheError, CacheKey, Found, RecordStore, verified};
+use crate::image::{Layout, LayoutError};
 use crate::oci::{Descriptor, Digest, MediaType};
 use crate::registry::{Client, PushBlob, PushContent};
 
@@ -61,6 +61,11 @@ impl RecordStore for LayoutStore {
             let layout = Layout::create(&path)?;
             // Whoever prunes must not take a blob away that is about to be named.
             let lock = layout.lock()?;
+            let there = layout.blob(descriptor.digest);
+            if there.exists() && !verified(&there, &descriptor).unwrap_or(false) {
+                // What is spoilt would never be replaced.
+                std::fs::remove_file(&there).map_err(|source| LayoutError::File { path: there, source })?;
+            }
             match &content {
                 PushContent::File(file) => layout.put_file(descriptor.digest, file)?,
                 PushContent::Bytes(bytes) => layout.put_bytes(descriptor.digest, bytes)?,

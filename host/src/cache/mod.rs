@@ -8,9 +8,10 @@ mod prune;
 mod record;
 mod registry;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -25,10 +26,13 @@ pub use record::{BadRecord, Note, Record};
 pub use registry::RegistryStore;
 
 use crate::image::{BlobSource, Layer, LayerContent, LayoutError};
-use crate::oci::{Descriptor, Digest, Manifest};
+use crate::oci::{Descriptor, DiffId, Digest, Manifest};
 use crate::progress::{Level, Reporter};
 use crate::registry::{PushBlob, PushContent, RegistryError};
 use record::{EMPTY_LAYER, RECORD_LIMIT};
+
+/// How many builds in a row a cache may spoil before it is left alone.
+const MOST_DOUBTS: u32 = 3;
 
 /// Why records cannot be had or kept.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +128,12 @@ pub struct Cache {
     /// What is cached.
     pub settings: CacheSettings,
     reporter: Arc<dyn Reporter>,
+    /// Records that were handed out.
+    handed: Mutex<Vec<Hit>>,
+    /// Layers, by digest and diff-id, of records that are not handed out any more.
+    refused: Mutex<BTreeSet<(Digest, DiffId)>>,
+    /// How often that came of something that failed.
+    doubts: AtomicU32,
     /// Whether a lookup has failed: then there are no more.
     deaf: AtomicBool,
     /// Whether an upload has failed: likewise.
@@ -134,7 +144,17 @@ pub struct Cache {
 impl Cache {
     /// The cache of records in a store.
     pub fn new(store: Arc<dyn RecordStore>, settings: CacheSettings, reporter: Arc<dyn Reporter>) -> Self {
-        Self { store, settings, reporter, deaf: AtomicBool::new(false), mute: Arc::default(), uploads: Mutex::default() }
+        Self {
+            store,
+            settings,
+            reporter,
+            handed: Mutex::default(),
+            refused: Mutex::default(),
+            doubts: AtomicU32::new(0),
+            deaf: AtomicBool::new(false),
+            mute: Arc::default(),
+            uploads: Mutex::default(),
+        }
     }
 
     /// The record of a key, if there is one that may be used. A store that cannot be asked is said once and not asked again.
@@ -170,15 +190,22 @@ impl Cache {
     }
 
     async fn look_up(&self, key: &CacheKey) -> Result<Option<Hit>, CacheError> {
-        let Some(Found { manifest, blobs }) = self.store.get(key).await? else { return Ok(None) };
+        let found = match self.store.get(key).await {
+            Err(CacheError::Spoilt(digest)) => {
+                self.warn_of(key, &format!("blob {digest} has another content"));
+                return Ok(None);
+            }
+            found => found?,
+        };
+        let Some(Found { manifest, blobs }) = found else { return Ok(None) };
         let record = match Record::read(key, &manifest) {
             Ok(record) => record,
             Err(error) => {
-                self.warn(&format!("the cache record {}:{key} is not used: {error}", self.store.place()));
+                self.warn_of(key, &error.to_string());
                 return Ok(None);
             }
         };
-        if record::age(record.created, SystemTime::now()) >= self.settings.ttl {
+        if record::age(record.created, SystemTime::now()) >= self.settings.ttl || self.refused().contains(&layer_of(&record)) {
             return Ok(None);
         }
         let content = match blobs {
@@ -191,7 +218,7 @@ impl Cache {
                     Ok(true) => LayerContent::File(path),
                     Ok(false) => {
                         let digest = record.layer.digest;
-                        self.warn(&format!("the cache record {}:{key} is not used: blob {digest} has another content", self.store.place()));
+                        self.warn_of(key, &format!("blob {digest} has another content"));
                         return Ok(None);
                     }
                     // Whoever pruned the blobs need not have known of the record.
@@ -200,7 +227,35 @@ impl Cache {
                 }
             }
         };
-        Ok(Some(Hit { record, content }))
+        let hit = Hit { record, content };
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).push(hit.clone());
+        Ok(Some(hit))
+    }
+
+    /// The records that were handed out and not refused since.
+    pub fn handed(&self) -> Vec<Hit> {
+        let refused = self.refused();
+        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        handed.iter().filter(|hit| !refused.contains(&layer_of(&hit.record))).cloned().collect()
+    }
+
+    /// Says that a record is not what it should be. Its layer is not handed out any more, under whatever key.
+    pub fn refuse(&self, record: &Record, why: &str) {
+        if self.refused().insert(layer_of(record)) {
+            self.warn_of(&record.key, why);
+        }
+    }
+
+    /// To be called when something failed because of records that have been refused now. A cache of which that is said again and again
+    /// is not asked any more.
+    pub fn doubt(&self) {
+        if self.doubts.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_DOUBTS && !self.deaf.swap(true, Ordering::Relaxed) {
+            self.warn(&format!("the cache {} has too much that cannot be used, so the build goes on without it", self.store.place()));
+        }
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeSet<(Digest, DiffId)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps records of a layer, beside whatever goes on. A store that does not take them is said once and not asked again.
@@ -254,6 +309,10 @@ impl Cache {
         }
     }
 
+    fn warn_of(&self, key: &CacheKey, why: &str) {
+        self.warn(&format!("the cache record {}:{key} is not used: {why}", self.store.place()));
+    }
+
     fn warn(&self, message: &str) {
         self.reporter.log(Level::Warning, message);
     }
@@ -271,8 +330,15 @@ fn told(error: &dyn std::error::Error) -> String {
     text
 }
 
+fn layer_of(record: &Record) -> (Digest, DiffId) {
+    (record.layer.digest, record.diff_id)
+}
+
 /// Whether a file has a descriptor's size and digest.
-fn verified(path: &std::path::Path, descriptor: &Descriptor) -> std::io::Result<bool> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn verified(path: &std::path::Path, descriptor: &Descriptor) -> std::io::Result<bool> {
     let mut file = std::fs::File::open(path)?;
     if file.metadata()?.len() != descriptor.size {
         return Ok(false);

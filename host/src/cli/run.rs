@@ -84,6 +84,9 @@ pub struct RunArguments {
     /// Carry every instruction out again; cache mounts that an instruction sets up start anew
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub no_cache: bool,
+    /// A stage of which every instruction is carried out again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
 }
 
 /// The network of commands.
@@ -140,6 +143,7 @@ pub fn run_settings(args: &RunArguments) -> Result<RunSettings, UsageError> {
         },
         cdi_directories: if args.cdi_spec_dirs.is_empty() { directories() } else { args.cdi_spec_dirs.clone() },
         no_cache: args.no_cache,
+        fresh_stages: args.no_cache_filter.clone(),
         log_limit: match env::get(env::BUILDKIT_STEP_LOG_MAX_SIZE).and_then(|text| text.parse::<i64>().ok()) {
             None => Some(LOG_LIMIT),
             Some(bytes) => u64::try_from(bytes).ok(),

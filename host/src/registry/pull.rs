@@ -201,6 +201,25 @@ impl Client {
         result.map_err(|cause| RegistryError::new("fetch", format!("{from}@{}", descriptor.digest), cause))
     }
 
+    /// Whether a repository, or a mirror of it, has a blob.
+    ///
+    /// # Errors
+    /// Nobody knows.
+    pub async fn find_blob(&self, from: &BlobSource, descriptor: &Descriptor) -> Result<bool, RegistryError> {
+        let find = async {
+            let mut found = Ok(false);
+            for endpoint in self.blob_places(from, descriptor).await? {
+                match endpoint.has_blob(descriptor.digest).await {
+                    Ok(true) => return Ok(true),
+                    Ok(false) => {}
+                    Err(cause) => found = Err(cause),
+                }
+            }
+            found
+        };
+        find.await.map_err(|cause| RegistryError::new("look for", format!("{from}@{}", descriptor.digest), cause))
+    }
+
     async fn fetch_now(&self, from: &BlobSource, descriptor: &Descriptor, destination: &Path) -> Result<(), Cause> {
         if tokio::fs::metadata(destination).await.is_ok_and(|found| found.is_file() && found.len() == descriptor.size) {
             return Ok(());

@@ -1,6 +1,10 @@
 //! Builds with a cache of layers.
 
-use super::Finished;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{Finished, run};
 
 /// The flags that keep every layer; where they are kept is said beside them.
 pub const CACHED: [&str; 2] = ["--cache", "--cache-copy-layers"];
@@ -18,4 +22,12 @@ pub fn hits(finished: &Finished) -> String {
         }
     };
     finished.stderr.lines().filter_map(line).collect()
+}
+
+/// The tags of a repository.
+pub fn tags(repository: &str) -> Vec<String> {
+    let text = run(Command::new("skopeo").args(["list-tags", "--tls-verify=false", &format!("docker://{repository}")]));
+    let list: Value = serde_json::from_str(&text).expect("tags are listed as JSON");
+    let tags = list["Tags"].as_array().expect("tags");
+    tags.iter().map(|tag| tag.as_str().expect("a tag").to_owned()).collect()
 }

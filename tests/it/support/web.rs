@@ -145,7 +145,11 @@ fn converse(mut stream: TcpStream, answer: &(dyn Fn(&Seen) -> Reply + Send + Syn
             out.push_str(&format!("{name}: {value}\r\n"));
         }
         stream.write_all(format!("{out}\r\n").as_bytes()).ok()?;
+        let last = seen.header("connection") == Some("close");
         if seen.method == "HEAD" || reply.status == 304 {
+            if last {
+                return None;
+            }
             continue;
         }
         stream.write_all(&reply.body[..reply.cut.unwrap_or(reply.body.len())]).ok()?;
@@ -156,7 +160,7 @@ fn converse(mut stream: TcpStream, answer: &(dyn Fn(&Seen) -> Reply + Send + Syn
             stream.write_all(&zeros[..piece]).ok()?;
             left -= piece as u64;
         }
-        if reply.cut.is_some() || reply.unannounced {
+        if last || reply.cut.is_some() || reply.unannounced {
             return None;
         }
     }

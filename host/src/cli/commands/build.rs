@@ -2,9 +2,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
+
 use crate::build::error::BuildError;
 use crate::build::settings::{BuildSettings, Isolation};
-use crate::build::{Backend, Deps, Handlers, build, materialize};
+use crate::build::{Backend, Deps, Handlers, build, distrust, materialize};
 use crate::cli::args::BuildArguments;
 use crate::cli::aside::Aside;
 use crate::cli::inputs::inputs;
@@ -261,21 +263,32 @@ impl Work {
     async fn carry_out(self) -> Result<(), Stop> {
         let Self { settings, outputs, deps, .. } = self;
         let refused = Arc::new(Mutex::new(None));
-        let permit = {
+        let mut permit: BoxFuture<'static, Result<(), BuildError>> = {
             let (refused, client, outputs) = (Arc::clone(&refused), deps.client.clone(), outputs.clone());
             let check = !outputs.no_push && !self.skip_check;
-            async move {
+            Box::pin(async move {
                 let checked = if check { check_push(&outputs, &client).await } else { Ok(()) };
                 checked.inspect_err(|error| *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()))
+            })
+        };
+        let (image, descriptor) = loop {
+            let built = build(Arc::clone(&settings), Arc::clone(&deps), permit).await;
+            let image = built.map_err(|error| match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                Some(refused) => Stop::Permission(refused),
+                None => Stop::Build(error),
+            })?;
+            match export::write(&image, &outputs, &deps.client, &deps.store.blobs()).await {
+                Ok(descriptor) => break (image, descriptor),
+                Err(error) => {
+                    let error = BuildError::because("failed to write the image", error);
+                    // A layer of the cache may have gone since it was found.
+                    if !distrust(&deps, &error).await {
+                        return Err(Stop::Push(error));
+                    }
+                    permit = Box::pin(async { Ok(()) });
+                }
             }
         };
-        let built = build(settings, Arc::clone(&deps), permit).await;
-        let image = built.map_err(|error| match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(refused) => Stop::Permission(refused),
-            None => Stop::Build(error),
-        })?;
-        let descriptor = export::write(&image, &outputs, &deps.client, &deps.store.blobs()).await;
-        let descriptor = descriptor.map_err(|e| Stop::Push(BuildError::because("failed to write the image", e)))?;
         deps.reporter.log(Level::Info, &format!("image {}", descriptor.digest));
         if self.materialize {
             materialize(&image, &deps).await?;
