@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,11 +23,15 @@ use super::output::Stream;
 use super::report::{self, Context, Failure, Report};
 use super::spec::{Network, RunSpec};
 use super::sys::{self, Forked};
-use super::{Executor, ExitStatus, users};
+use super::{Executor, ExitStatus, beneath, users};
 use crate::fs::Root;
 
 /// Between two looks at who is still there.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How long what the command leaves behind may wait to be reaped.
+const ORPHANS: Duration = Duration::from_millis(200);
+/// How often is asked for the end of a command that gives no notice of it.
+const WITHOUT_HANDLE: Duration = Duration::from_millis(20);
 
 /// Runs commands in a directory as their root, with the kernel's view of the builder.
 #[derive(Debug, Clone, Default)]
@@ -120,7 +125,7 @@ pub(super) fn run(control: &mut UnixStream, order: &Order) -> Result<ExitCode, F
 fn take_away(spec: &RunSpec) {
     if let Ok(root) = Root::open(&spec.rootfs) {
         for path in &spec.lent {
-            drop(root.remove(path));
+            let _ = beneath::remove_file(root.as_fd(), path);
         }
     }
 }
@@ -137,29 +142,33 @@ fn enter(spec: &RunSpec, stdin: std::os::fd::OwnedFd) -> Result<users::Identity,
 
 type Ended = Option<(i32, Option<i32>)>;
 
-/// Waits until the command has ended, or the builder wants no more of it.
+/// Waits until the command has ended, or the builder wants no more of it. What the command leaves behind is reaped meanwhile.
 fn follow(control: &UnixStream, command: i32) -> io::Result<Ended> {
     let pid = Pid::from_raw(command).ok_or(io::ErrorKind::InvalidInput)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok();
     loop {
         let mut watched = vec![PollFd::new(control, PollFlags::empty())];
         watched.extend(handle.as_ref().map(|handle| PollFd::new(handle, PollFlags::IN)));
-        // Without a handle (before Linux 5.3) it has to be asked for.
-        let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        match poll(&mut watched, handle.is_none().then_some(&pause)) {
+        // Orphans come without notice; and without a handle (before Linux 5.3) the command has to be asked for.
+        let pause = if handle.is_some() { ORPHANS } else { WITHOUT_HANDLE };
+        let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
+        match poll(&mut watched, Some(&pause)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         if watched.first().is_some_and(|control| control.revents().intersects(PollFlags::HUP | PollFlags::ERR)) {
             return Ok(None);
         }
-        match rustix::process::waitpid(Some(pid), WaitOptions::NOHANG) {
-            Ok(Some((_, status))) => {
-                let signal = status.terminating_signal();
-                return Ok(Some((signal.map_or_else(|| status.exit_status().unwrap_or(1), |signal| 128 + signal), signal)));
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((ended, status))) if ended == pid => {
+                    let signal = status.terminating_signal();
+                    return Ok(Some((signal.map_or_else(|| status.exit_status().unwrap_or(1), |signal| 128 + signal), signal)));
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => break,
+                Err(error) => return Err(error.into()),
             }
-            Ok(None) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -176,11 +176,7 @@ pub(super) fn remove_stub(root: BorrowedFd<'_>, stub: &Path) -> Result<()> {
     let (Some(parent), Some(name)) = (stub.parent(), stub.file_name()) else {
         return Ok(());
     };
-    let directory = HANDLE | OFlags::DIRECTORY;
-    let mut here = openat(root, ".", directory, Mode::empty())?;
-    for component in parent {
-        here = openat(&here, component, directory, Mode::empty())?;
-    }
+    let here = directory(root, parent)?;
     let before = fstat(&here)?;
     let found = rustix::fs::statat(&here, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if is_directory(&found) {
@@ -191,6 +187,25 @@ pub(super) fn remove_stub(root: BorrowedFd<'_>, stub: &Path) -> Result<()> {
         return Ok(());
     }
     restore_times(here.as_fd(), &before)
+}
+
+/// Removes a file by a path without links relative to `root`, and no other file by a link that has taken the place of one of its directories.
+pub(super) fn remove_file(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    unlinkat(directory(root, parent)?, name, AtFlags::empty())
+}
+
+/// By a path without links.
+fn directory(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    let flags = HANDLE | OFlags::DIRECTORY;
+    let mut here = openat(root, ".", flags, Mode::empty())?;
+    for component in path {
+        here = openat(&here, component, flags, Mode::empty())?;
+    }
+    Ok(here)
 }
 
 fn is_directory(stat: &Stat) -> bool {

@@ -1,15 +1,21 @@
 //! What a process sees in an unpacked tree for as long as it runs: put there before, taken away after.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::fs::{Attributes, Kind};
+use rustix::io::Errno;
+
+use crate::fs::{Attributes, Kind, Root};
 use crate::rootfs::disk::Disk;
 use crate::rootfs::tree::{Content, Last, Result, Tree, TreeError, make_dirs, resolve};
 
 /// Added to the name of what has to make room.
 const ASIDE: &str = ".layerwright-aside";
+/// In bytes.
+const LONGEST_NAME: usize = 255;
 
 /// Something to be lent to a process.
 #[derive(Debug)]
@@ -35,15 +41,23 @@ pub struct Lent {
     disk: Disk,
     loans: Vec<Placed>,
     /// Directories made on the way, highest first.
-    made: Vec<PathBuf>,
+    made: Vec<Held>,
 }
 
 #[derive(Debug)]
 struct Placed {
     path: PathBuf,
+    held: Held,
     is_file: bool,
     source: Option<PathBuf>,
-    aside: Option<PathBuf>,
+    aside: Option<OsString>,
+}
+
+/// A name in a directory, which stays that one wherever the process moves it, and whatever link it puts in its place.
+#[derive(Debug)]
+struct Held {
+    parent: Root,
+    name: OsString,
 }
 
 impl Lent {
@@ -65,16 +79,19 @@ impl Lent {
             return Err(TreeError::NotDirectory { path, found: Kind::Directory });
         }
         self.make_parents(&path)?;
+        let held = self.hold(&path)?;
         let aside = found.node.is_some().then(|| {
-            let mut name = path.clone().into_os_string();
-            name.push(ASIDE);
-            PathBuf::from(name)
+            // A name may be as long as names can be.
+            let room = LONGEST_NAME.saturating_sub(ASIDE.len());
+            let mut name = held.name.as_bytes().get(..room).unwrap_or(held.name.as_bytes()).to_vec();
+            name.extend_from_slice(ASIDE.as_bytes());
+            OsString::from_vec(name)
         });
         self.disk.keep_time_of_parent(&path)?;
         if let Some(aside) = &aside {
-            self.disk.root().rename(&path, aside)?;
+            self.disk.root().rename(&path, path.with_file_name(aside))?;
         }
-        let mut placed = Placed { path: path.clone(), is_file: matches!(loan, Loan::File { .. }), source: None, aside };
+        let mut placed = Placed { path: path.clone(), held, is_file: matches!(loan, Loan::File { .. }), source: None, aside };
         let done = match loan {
             Loan::File { content, owner, mode } => {
                 let attributes = Attributes { owner: Some(owner), mode: Some(mode), ..Attributes::default() };
@@ -120,8 +137,17 @@ impl Lent {
         }
         let attributes = Attributes { owner: Some((0, 0)), mode: Some(0o755), ..Attributes::default() };
         make_dirs(&mut self.disk, Path::new(""), parent, &attributes)?;
-        self.made.extend(missing.into_iter().rev());
+        for directory in missing.into_iter().rev() {
+            let held = self.hold(&directory)?;
+            self.made.push(held);
+        }
         Ok(())
+    }
+
+    /// To be called while nothing runs in the tree; the path is one without links.
+    fn hold(&self, path: &Path) -> Result<Held> {
+        let parent = Root::open(self.disk.root().path().join(path.parent().unwrap_or(Path::new(""))))?;
+        Ok(Held { parent, name: path.file_name().unwrap_or_default().to_owned() })
     }
 
     /// The files that were made for the loans, relative to the tree.
@@ -138,32 +164,63 @@ impl Lent {
         let mut first = Ok(());
         self.disk.root().forget();
         while let Some(placed) = self.loans.pop() {
-            let done = self.undo_one(&placed);
-            first = first.and(done);
+            first = first.and(placed.undo());
         }
         while let Some(directory) = self.made.pop() {
-            // What the process put there stays, and so does what it is in.
-            if self.disk.root().read_dir(&directory).is_ok_and(|entries| entries.is_empty()) {
-                first = first.and(self.disk.remove(&directory));
-            }
+            first = first.and(directory.remove_if_empty());
         }
-        first.and(self.disk.settle())
+        first
     }
+}
 
-    fn undo_one(&mut self, placed: &Placed) -> Result<()> {
-        self.disk.keep_time_of_parent(&placed.path)?;
-        if let Some(source) = &placed.source {
-            match move_to(&self.disk.root().path().join(&placed.path), source) {
-                // Somebody who mounts his has made another one meanwhile: the later one is as good as the earlier one.
-                Err(TreeError::Io { source, .. }) if source.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+impl Placed {
+    fn undo(&self) -> Result<()> {
+        let mut disk = Disk::new(self.held.parent.try_clone()?);
+        let name = Path::new(&self.held.name);
+        disk.keep_time_of_parent(name)?;
+        if let Some(source) = &self.source {
+            match self.held.move_to(source) {
+                // Somebody who mounts his has made another one meanwhile: the later one is as good as the earlier one. Or the process has
+                // removed its own.
+                Err(TreeError::Io { source, .. })
+                    if matches!(source.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {}
                 done => done?,
             }
         }
-        self.disk.remove(&placed.path)?;
-        if let Some(aside) = &placed.aside {
-            self.disk.root().rename(aside, &placed.path)?;
+        disk.remove(name)?;
+        if let Some(aside) = &self.aside {
+            match disk.root().rename(aside, name) {
+                // The process has removed the directory that both were in.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done?,
+            }
         }
-        self.disk.settle()
+        disk.settle()
+    }
+}
+
+impl Held {
+    /// What the process put there stays, and so does what it is in.
+    fn remove_if_empty(&self) -> Result<()> {
+        let mut disk = Disk::new(self.parent.try_clone()?);
+        let is_directory = self.parent.stat(&self.name)?.is_some_and(|found| found.kind == Kind::Directory);
+        if !is_directory || !self.parent.read_dir(&self.name)?.is_empty() {
+            return Ok(());
+        }
+        disk.remove(Path::new(&self.name))?;
+        disk.settle()
+    }
+
+    /// As [`move_to`], from here.
+    fn move_to(&self, to: &Path) -> Result<()> {
+        let failed = |action| move |source: io::Error| TreeError::Io { action, path: PathBuf::from(&self.name), source };
+        match rustix::fs::renameat(&self.parent, &self.name, rustix::fs::CWD, to) {
+            Err(Errno::XDEV) if self.parent.stat(&self.name)?.is_some_and(|found| found.kind == Kind::File) => {
+                copy(self.parent.open_file(&self.name)?, to).map_err(failed("copy"))?;
+                Ok(self.parent.remove(&self.name)?)
+            }
+            done => done.map_err(|error| failed("move")(error.into())),
+        }
     }
 }
 
@@ -180,22 +237,24 @@ fn move_to(from: &Path, to: &Path) -> Result<()> {
     match std::fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             // Files alone; a directory would have to be copied with all its owners.
-            let mut source = File::open(from).map_err(failed("open"))?;
+            let source = File::open(from).map_err(failed("open"))?;
             if !source.metadata().is_ok_and(|found| found.is_file()) {
                 return Err(failed("move (the store has to lie on the filesystem of the tree)")(error));
             }
-            let mut target = File::create_new(to).map_err(failed("copy"))?;
-            io::copy(&mut source, &mut target).map_err(failed("copy"))?;
+            copy(source, to).map_err(failed("copy"))?;
             std::fs::remove_file(from).map_err(failed("remove"))
         }
         done => done.map_err(failed("move")),
     }
 }
 
+fn copy(mut source: File, to: &Path) -> io::Result<()> {
+    io::copy(&mut source, &mut File::create_new(to)?).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::Root;
 
     #[test]
     fn what_is_lent_is_there_and_gone_again() {
@@ -233,5 +292,49 @@ mod tests {
         left.sort();
         assert_eq!(left, ["etc", "run"], "the step put a file into /run");
         assert!(!tree.join("run/secrets").exists());
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_parent_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let [tree, cache, outside] = ["tree", "cache", "outside"].map(|name| dir.path().join(name));
+        for path in [tree.clone(), cache.clone(), outside.join("q/cache"), outside.join("q/t")] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        std::fs::write(outside.join("q/word"), "").unwrap();
+        std::fs::write(outside.join("q/cache/kept"), "").unwrap();
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        if owner != (0, 0) {
+            return;
+        }
+        let loans = || {
+            vec![
+                ("/p/q/word".to_owned(), Loan::File { content: b"secret".to_vec(), owner, mode: 0o400 }),
+                ("/p/q/cache".to_owned(), Loan::Moved(cache.clone())),
+                ("/p/q/t".to_owned(), Loan::Directory),
+            ]
+        };
+        for target in [outside.clone(), PathBuf::from("/inside")] {
+            std::fs::create_dir_all(tree.join("inside/q/t")).unwrap();
+            std::fs::write(tree.join("inside/q/word"), "").unwrap();
+            let lent = Lent::new(Disk::new(Root::open(&tree).unwrap()), loans()).unwrap();
+            std::fs::write(tree.join("p/q/cache/written"), "").unwrap();
+            std::fs::rename(tree.join("p"), tree.join("gone")).unwrap();
+            std::os::unix::fs::symlink(&target, tree.join("p")).unwrap();
+            lent.take_back().unwrap();
+            assert!(cache.join("written").exists() && !cache.join("kept").exists(), "the cache comes back from where it is");
+            assert!(!tree.join("gone/q").exists(), "so does the secret");
+            for path in [
+                outside.join("q/word"),
+                outside.join("q/cache/kept"),
+                outside.join("q/t"),
+                tree.join("inside/q/word"),
+                tree.join("inside/q/t"),
+            ] {
+                assert!(path.exists(), "{}", path.display());
+            }
+            std::fs::remove_file(tree.join("p")).unwrap();
+            std::fs::remove_dir_all(tree.join("gone")).unwrap();
+        }
     }
 }
