@@ -9,6 +9,7 @@
 mod entry;
 mod error;
 mod guard;
+mod node;
 mod owner;
 mod resolve;
 mod walk;
@@ -31,6 +32,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 pub use entry::{Attributes, DirEntry, Kind, Metadata, Time, Xattrs, set_attributes};
 pub use error::{Error, Shown};
 pub use guard::Guard;
+pub use node::{stand_in, stood_for};
 pub use owner::{in_user_namespace, is_bookkeeping, limited_ids};
 pub use walk::{Walk, WalkEntry};
 pub use write::MadeDirs;

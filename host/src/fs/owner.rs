@@ -40,9 +40,9 @@ pub fn limited_ids() -> Option<&'static str> {
     ANSWER.get_or_init(read).as_deref()
 }
 
-/// Whether an extended attribute says something of how a tree is kept, not of the file: what overlayfs and this module write.
+/// Whether an extended attribute says something of how a tree is kept, not of the file: what overlayfs and this program write.
 pub fn is_bookkeeping(name: &[u8]) -> bool {
-    name.starts_with(b"user.overlay.") || name == OWNER_XATTR.as_bytes()
+    name.starts_with(b"user.overlay.") || [OWNER_XATTR, super::node::NODE_XATTR].iter().any(|own| name == own.as_bytes())
 }
 
 /// How many ids a map has.

@@ -27,15 +27,16 @@ pub fn decompressed<'a>(mut archive: impl Read + Send + 'a) -> io::Result<Box<dy
     })
 }
 
-/// Whether a stream is a tar, compressed or not, with at least one entry.
+/// Whether a stream is a tar, compressed or not, with at least one entry. One that is larger than anything may be is one that cannot be
+/// unpacked, and no other kind of file.
 pub fn is_archive(stream: impl Read + Send) -> bool {
     enum Stop {
         Entry,
         Other,
     }
     impl From<ReadError> for Stop {
-        fn from(_: ReadError) -> Self {
-            Self::Other
+        fn from(error: ReadError) -> Self {
+            if matches!(error, ReadError::Limit { .. }) { Self::Entry } else { Self::Other }
         }
     }
     let Ok(stream) = decompressed(stream) else { return false };

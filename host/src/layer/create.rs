@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::compress::{Blob, Compression};
-use super::entries::{EntryKind, EntryMeta};
+use super::entries::{EntryKind, EntryMeta, LONGEST_NAME, LONGEST_PATH};
 use crate::fs::{Shown, Time, Xattrs};
 use crate::oci::{DiffId, Digest};
 
@@ -127,6 +127,18 @@ impl LayerWriter {
     ///
     /// `content` is read for a file alone, to its end, which must come after exactly `meta.size` bytes.
     pub fn append(&mut self, meta: &EntryMeta, content: Option<&mut dyn Read>) -> Result<(), CreateError> {
+        // Nobody could unpack it.
+        let unfit = |reason| CreateError::Unfit { path: meta.path.clone(), reason };
+        if meta.path.as_os_str().len() > LONGEST_PATH {
+            return Err(unfit("its path is longer than 4095 bytes"));
+        }
+        if meta.path.iter().any(|name| name.len() > LONGEST_NAME) {
+            return Err(unfit("a name in its path is longer than 255 bytes"));
+        }
+        self.write(meta, content)
+    }
+
+    fn write(&mut self, meta: &EntryMeta, content: Option<&mut dyn Read>) -> Result<(), CreateError> {
         let Some(blob) = &mut self.blob else { return Err(stopped(&self.path)) };
         let mut head = Vec::with_capacity(2048);
         header(&mut head, meta, self.options.latest_mtime)?;
@@ -156,7 +168,7 @@ impl LayerWriter {
     fn marker(&mut self, path: PathBuf) -> Result<(), CreateError> {
         let mtime = Time::default();
         let meta = EntryMeta { path, kind: EntryKind::File, mode: 0, uid: 0, gid: 0, mtime, size: 0, xattrs: Xattrs::new() };
-        self.append(&meta, None)
+        self.write(&meta, None)
     }
 
     /// Ends the layer; its file is whole, though not synced, when this returns.

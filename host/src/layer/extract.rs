@@ -16,7 +16,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::entries::{Entries, EntryKind, EntryMeta, LayerDigests, Limits, ReadError, with_entries};
-use super::whiteout::{self, Marker, is_device, opaque_xattr};
+use super::whiteout::{self, Marker, WHITEOUT_DEVICE, is_device, opaque_xattr};
 use crate::fs::{self, Attributes, Kind, Metadata, Root, Shown, Time};
 use crate::oci::DiffId;
 
@@ -276,7 +276,7 @@ impl Extractor<'_> {
                     if self.is_opaque(parent)? {
                         return Ok(());
                     }
-                    self.make(path, |root| root.make_node(path, Kind::CharDevice, 0, (0, 0)))
+                    self.make(path, |root| root.make_node(path, Kind::CharDevice, 0, WHITEOUT_DEVICE))
                 }
             },
             ExtractMode::Merge => match self.stat(path)? {

@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::{Kind, Metadata};
 
-const PREFIX: &[u8] = b".wh.";
+/// What the name of a marker begins with.
+pub const MARKER_PREFIX: &[u8] = b".wh.";
 /// Markers of aufs, which invented these names; the opaque marker is the one that stayed.
 const META_PREFIX: &[u8] = b".wh..wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+/// The name of the marker that hides what the layers below have in a directory.
+pub const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// By this character device overlayfs knows that there is nothing, whatever is below.
+pub const WHITEOUT_DEVICE: (u32, u32) = (0, 0);
 
 /// The extended attribute by which overlayfs knows a directory that hides the one below it; its value is `y`.
 pub fn opaque_xattr() -> &'static str {
@@ -43,7 +48,7 @@ pub fn classify(path: &Path) -> Marker {
     if path.iter().any(|part| part.as_bytes().starts_with(META_PREFIX)) {
         return Marker::Ignored;
     }
-    match name.strip_prefix(PREFIX) {
+    match name.strip_prefix(MARKER_PREFIX) {
         None => Marker::Entry,
         Some(b"" | b"." | b"..") => Marker::Invalid,
         Some(hidden) => Marker::Removed(parent().join(OsStr::from_bytes(hidden))),
@@ -52,7 +57,7 @@ pub fn classify(path: &Path) -> Marker {
 
 /// Whether a file of that name would be taken for a marker by whoever unpacks the layer.
 pub fn is_reserved(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(PREFIX)
+    name.as_bytes().starts_with(MARKER_PREFIX)
 }
 
 /// The name of the marker that removes a path.
@@ -64,7 +69,7 @@ pub fn marker_for(path: &Path) -> PathBuf {
 
 /// Whether a file on the disk is what overlayfs takes for a removal.
 pub fn is_device(metadata: &Metadata) -> bool {
-    metadata.kind == Kind::CharDevice && metadata.device == (0, 0)
+    metadata.kind == Kind::CharDevice && metadata.device == WHITEOUT_DEVICE
 }
 
 #[cfg(test)]

@@ -264,8 +264,13 @@ impl Tree for Disk {
 
     fn make_node(&mut self, path: &Path, kind: Kind, device: (u32, u32), attributes: &Attributes) -> Result<()> {
         self.keep_time_of_parent(path)?;
-        self.root.make_node(path, kind, 0o600, device)?;
-        Ok(self.root.set_attributes(path, attributes)?)
+        match self.root.make_node(path, kind, 0o600, device) {
+            Ok(()) => Ok(self.root.set_attributes(path, attributes)?),
+            Err(error) => match fs::stand_in(kind, device).filter(|_| error.kind() == io::ErrorKind::PermissionDenied) {
+                Some(xattrs) => self.write(path, &Attributes { xattrs, ..attributes.clone() }, &mut io::empty(), None),
+                None => Err(error.into()),
+            },
+        }
     }
 
     fn set_attributes(&mut self, path: &Path, attributes: &Attributes) -> Result<()> {

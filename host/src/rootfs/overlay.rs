@@ -12,10 +12,12 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::Disk;
 use super::store::{Store, StoreError, TemporaryDirectory};
-use crate::fs::{self, Attributes, Root, Shown};
+use super::tree::{Tree as _, TreeError};
+use crate::fs::{self, Attributes, Kind, Root, Shown};
 use crate::layer::extract::Lowers;
-use crate::layer::whiteout::opaque_xattr;
+use crate::layer::whiteout::{WHITEOUT_DEVICE, opaque_xattr};
 use crate::layer::{CreateError, LayerOptions, LayerWriter, NewLayer};
 use mount::{MOST_LAYERS, Mounted, Stack, Upper};
 
@@ -50,6 +52,9 @@ pub enum OverlayError {
     /// Files within it.
     #[error(transparent)]
     Fs(#[from] fs::Error),
+    /// As above.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// The store that it lies in.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -135,13 +140,18 @@ impl OverlayRootFs {
         drop(mounted);
         let upper_path = directory.path().join("upper");
         let upper = Root::open(&upper_path)?;
-        let unchanged = changes::write(&upper, &Lowers::open(&self.lowers)?, &mut layer)?;
+        let unlike = changes::write(&upper, &Lowers::open(&self.lowers)?, &mut layer)?;
         let layer = layer.finish()?;
         if layer.entries > 0 {
-            // The layer's files are stored under its digest: they must be what its entries say, no more.
-            for path in unchanged {
-                upper.remove(&path)?;
+            // The layer's files are stored under its digest: they must be what its entries say, no more, and as old.
+            let mut disk = Disk::new(upper);
+            for path in &unlike.dropped {
+                disk.remove(path)?;
             }
+            for path in &unlike.removed {
+                disk.make_node(path, Kind::CharDevice, WHITEOUT_DEVICE, &Attributes::default())?;
+            }
+            disk.settle()?;
             self.lowers.push(self.store.adopt(&upper_path, layer.diff_id)?);
             self.forget_hidden()?;
             self.reading = None;

@@ -309,6 +309,5 @@ pub fn normalise(path: &OsStr) -> PathBuf {
 
 /// Whether an extended attribute belongs into an image: no security label of this machine, no overlay's own.
 pub fn belongs_in_image(xattr: &OsStr) -> bool {
-    let name = xattr.as_bytes();
-    name == b"security.capability" || (name.starts_with(b"user.") && !crate::fs::is_bookkeeping(name))
+    crate::layer::entries::is_carried(xattr)
 }

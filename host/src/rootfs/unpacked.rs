@@ -249,6 +249,12 @@ impl UnpackedRootFs {
         let after = Snapshot::take(self.root.as_fd(), &self.skip)?;
         let mut layer = LayerWriter::create(store.temporary_path(), options)?;
         after.write_changes(&before, &self.root, original, &mut layer)?;
+        // The next step finds what it would find in the layers.
+        let mut disk = Disk::new(self.root.try_clone()?);
+        for socket in after.sockets() {
+            disk.remove(&socket)?;
+        }
+        disk.settle()?;
         let layer = store.keep_blob(layer.finish()?)?;
         self.snapshot = Some(after);
         self.parted = false;

@@ -143,3 +143,20 @@ fn times_keep_their_nanoseconds() {
         assert!(tar.windows(text.len()).any(|found| found == text.as_bytes()), "{text}");
     }
 }
+
+#[test]
+fn what_nobody_could_unpack_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer =
+        LayerWriter::create(dir.path().join("l"), LayerOptions { compression: Compression::None, latest_mtime: None }).unwrap();
+
+    let longest = format!("{}{}", format!("{}/", "d".repeat(255)).repeat(15), "f".repeat(255));
+    for bad in [format!("{longest}/x"), "n".repeat(256), format!("{}/x", "n".repeat(256))] {
+        let error = writer.append(&file(&bad, 0), None).unwrap_err();
+        assert!(matches!(error, CreateError::Unfit { .. }), "{error}");
+    }
+    writer.append(&file(&longest, 0), None).unwrap();
+    writer.whiteout(Path::new(&longest)).unwrap();
+    writer.opaque(Path::new(&longest)).unwrap();
+    assert_eq!(read(&unpacked(&writer.finish().unwrap())).len(), 3, "markers are longer than what they stand for, and are read");
+}

@@ -21,6 +21,11 @@ pub use error::ReadError;
 pub use pax::is_carried;
 pub use reader::{Content, Entries};
 
+/// The longest path of an entry, in bytes: PATH_MAX without its NUL.
+pub const LONGEST_PATH: usize = 4095;
+/// The longest name in a path, in bytes: NAME_MAX.
+pub const LONGEST_NAME: usize = 255;
+
 /// One entry of a layer, whatever the tar dialect it was written in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EntryMeta {

@@ -95,10 +95,11 @@ impl Records {
 }
 
 /// Whether images carry an extended attribute of that name: `security.capability`, and `user.*` but for what overlayfs
-/// keeps there.
+/// keeps there. A name with `=` cannot be told from its value in a layer.
 pub fn is_carried(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    name == b"security.capability" || (name.starts_with(b"user.") && !crate::fs::is_bookkeeping(name) && !name.contains(&0))
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !crate::fs::is_bookkeeping(name) && !name.contains(&0) && !name.contains(&b'='))
 }
 
 /// `LENGTH KEY=VALUE\n`, where the length counts itself: the key, the value and what follows.

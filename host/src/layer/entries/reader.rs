@@ -9,14 +9,12 @@ use super::header::{self, BLOCK, Header};
 use super::pax::Records;
 use super::sparse::{self, PaxSparse, SparseMap};
 use super::stream::Stream;
-use super::{EntryKind, EntryMeta, Limits, ReadError};
+use super::{EntryKind, EntryMeta, LONGEST_NAME, LONGEST_PATH, Limits, ReadError};
 use crate::fs::Time;
+use crate::layer::whiteout::{MARKER_PREFIX, OPAQUE, is_reserved};
 
 /// A name, a link's target or an extended header may be this long.
 const LARGEST_EXTENSION: u64 = 1 << 20;
-/// PATH_MAX without its NUL, and NAME_MAX.
-const LONGEST_PATH: usize = 4095;
-const LONGEST_NAME: usize = 255;
 /// All that the kernel has: the next number means none. What a Dockerfile may name ends earlier, at what every program can read.
 const LARGEST_ID: i64 = u32::MAX as i64 - 1;
 
@@ -279,15 +277,23 @@ impl Entries {
                 b".." => {
                     parts.pop();
                 }
-                part if part.len() > LONGEST_NAME => return Err(ReadError::limit(format!("a name of {} bytes", part.len()))),
                 part => parts.push(part),
+            }
+        }
+        // A marker is no file's name: what it removes may have the longest of names.
+        let is_marker = parts.last().is_some_and(|name| is_reserved(OsStr::from_bytes(name)));
+        let (in_name, in_path) = if is_marker { (MARKER_PREFIX.len(), OPAQUE.len() + 1) } else { (0, 0) };
+        for (at, part) in parts.iter().enumerate() {
+            let most = if at + 1 == parts.len() { LONGEST_NAME + in_name } else { LONGEST_NAME };
+            if part.len() > most {
+                return Err(ReadError::limit(format!("a name of {} bytes", part.len())));
             }
         }
         if parts.len() > self.limits.depth {
             return Err(ReadError::limit(format!("more than {} directories below each other", self.limits.depth)));
         }
         let path = parts.join(&b'/');
-        if path.len() > LONGEST_PATH {
+        if path.len() > LONGEST_PATH + in_path {
             return Err(ReadError::limit(format!("a path of {} bytes", path.len())));
         }
         Ok(PathBuf::from(OsString::from_vec(path)))

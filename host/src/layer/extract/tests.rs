@@ -221,14 +221,22 @@ fn names_that_lead_up_stay_inside() {
 /// Rows 2 and 3 of the adversarial list.
 #[test]
 fn links_out_lead_inside() {
-    let cage = Cage::new();
-    let mut tar = Tar::default();
-    tar.link("abs", &cage.outside()).link("up", "../../../../../../..").link("conf", "/etc").file("up/top", "1").file("conf/x", "2");
-    tar.file("abs/y", "3");
-    cage.extract(&tar.end(), OVERLAY).unwrap();
-    let found = cage.tree();
-    assert!(found.contains_key("top") && found.contains_key("etc/x") && found.keys().any(|path| path.ends_with("outside/y")));
-    assert!(found["up"].ends_with("-> ../../../../../../.."));
+    for mode in [OVERLAY, ExtractMode::Merge] {
+        let cage = Cage::new();
+        let mut tar = Tar::default();
+        tar.link("abs", &cage.outside()).link("up", "../../../../../../..").link("conf", "/etc").file("up/top", "1").file("conf/x", "2");
+        tar.file("abs/y", "3")
+            .dir("deep")
+            .link("deep/up", &"../".repeat(33))
+            .file("deep/up/high", "4")
+            .hard("deep/up/again", "deep/up/high");
+        cage.extract(&tar.end(), mode).unwrap();
+        let found = cage.tree();
+        assert!(found.contains_key("top") && found.contains_key("etc/x") && found.keys().any(|path| path.ends_with("outside/y")));
+        assert!(found["up"].ends_with("-> ../../../../../../.."));
+        assert!(found["deep/up"].ends_with(&"../".repeat(33)), "kept as it is");
+        assert_eq!(found["high"], "File 644 0:0 4 = again");
+    }
 }
 
 /// Row 2 of the adversarial list.
@@ -253,12 +261,17 @@ fn loops_of_links_are_an_error_at_their_entry() {
 /// Row 5 of the adversarial list.
 #[test]
 fn a_directory_takes_the_place_of_a_link() {
-    let cage = Cage::new();
-    let mut tar = Tar::default();
-    tar.link("d", &cage.outside()).head(&Head { name: b"d", flag: b'5', mode: 0o777, ..Head::default() }, 0).file("d/x", "1");
-    cage.extract(&tar.end(), ExtractMode::Merge).unwrap();
-    assert_eq!(cage.tree()["d"], "Directory 777 0:0");
-    assert_eq!(cage.tree()["d/x"], "File 644 0:0 1");
+    for mode in [OVERLAY, ExtractMode::Merge] {
+        let cage = Cage::new();
+        let mut tar = Tar::default();
+        tar.link("d", &cage.outside()).head(&Head { name: b"d", flag: b'5', mode: 0o777, ..Head::default() }, 0).file("d/x", "1");
+        // Followed, where there is another name on the way.
+        tar.link("e", &cage.outside()).head(&Head { name: b"e/dir", flag: b'5', mode: 0o777, ..Head::default() }, 0);
+        cage.extract(&tar.end(), mode).unwrap();
+        assert!(cage.tree()["d"].starts_with("Directory 777 0:0"));
+        assert_eq!(cage.tree()["d/x"], "File 644 0:0 1");
+        assert!(cage.tree().iter().any(|(path, line)| path.ends_with("outside/dir") && line == "Directory 777 0:0"));
+    }
 }
 
 /// Row 6 of the adversarial list.
@@ -268,10 +281,19 @@ fn hard_links_name_what_is_inside() {
         let says = bad(&Tar::default().dir("d").hard("h", target).end());
         assert!(says.contains("hard link"), "{says}");
     }
-    let cage = Cage::new();
-    let mut tar = Tar::default();
-    tar.link("out", &cage.outside()).hard("h", "out/canary");
-    assert!(cage.extract(&tar.end(), OVERLAY).is_err());
+    for mode in [OVERLAY, ExtractMode::Merge] {
+        let cage = Cage::new();
+        let mut tar = Tar::default();
+        tar.link("out", &cage.outside()).hard("h", "out/canary");
+        assert!(cage.extract(&tar.end(), mode).is_err());
+        // Nor can one be written through, or given away.
+        let mut tar = Tar::default();
+        tar.link("out", &format!("{}/canary", cage.outside()))
+            .hard("h", "out")
+            .head(&Head { name: b"h", mode: 0o777, uid: b"0000011", ..Head::default() }, 1);
+        cage.extract(&tar.data(b"x").end(), mode).unwrap();
+        assert_eq!(cage.tree()["h"], "File 777 9:0 x");
+    }
     let found = good(Tar::default().file("a", "1").hard("b", "/a").hard("c", "../b").link("l", "nowhere").hard("m", "l").hard("a", "a"));
     assert_eq!(found["c"], "File 644 0:0 1 = a");
     assert_eq!(found["m"], "Symlink 777 0:0 -> nowhere = l");
@@ -296,8 +318,16 @@ fn a_hard_link_to_a_lower_layer_brings_the_file_up() {
     assert_eq!(found["d"], "Directory 755 0:0");
     assert_eq!(found["d/f"], "File 4755 10:0 x = d/f");
     assert_eq!(found["h"], "File 4755 10:0 x = d/f");
-    let gone = Cage::new().extract(&Tar::default().hard("h", "gone").end(), ExtractMode::Overlay(Some(&lowers)));
-    assert!(matches!(gone, Err(ExtractError::LinkTarget { .. })));
+    let gone = Cage::new().extract(&Tar::default().hard("h", "gone").end(), ExtractMode::Overlay(Some(&lowers))).unwrap_err();
+    assert!(matches!(gone, ExtractError::LinkTarget { .. }) && gone.to_string().contains(" h"), "{gone}");
+    // One layer upon the other in one directory.
+    let cage = Cage::new();
+    cage.extract(&tar.end(), ExtractMode::Merge).unwrap();
+    cage.extract(&Tar::default().file(".wh.gone", "").end(), ExtractMode::Merge).unwrap();
+    cage.extract(&link, ExtractMode::Merge).unwrap();
+    assert_eq!(cage.tree()["h"], "File 4755 10:0 x = d/f");
+    let gone = cage.extract(&Tar::default().hard("h2", "gone").end(), ExtractMode::Merge).unwrap_err();
+    assert!(matches!(gone, ExtractError::LinkTarget { .. }) && gone.to_string().contains("h2"), "{gone}");
 }
 
 #[test]
@@ -318,6 +348,12 @@ fn markers_that_remove_nothing_or_too_much_are_refused() {
     for name in [".wh...", ".wh..", ".wh.", "a/.wh...", "a/.wh.."] {
         let says = bad(&Tar::default().dir("a").file("a/keep", "").file(name, "").end());
         assert!(says.contains("whiteout"), "{name}: {says}");
+        for mode in [OVERLAY, ExtractMode::Merge] {
+            let cage = Cage::new();
+            cage.extract(&Tar::default().dir("a").file("a/keep", "").file("keep", "").end(), ExtractMode::Merge).unwrap();
+            cage.extract(&Tar::default().file(name, "").end(), mode).unwrap_err();
+            assert_eq!(paths(&cage.tree()), ["a", "a/keep", "keep"], "{name}: neither the root nor a parent is removed");
+        }
     }
 }
 
@@ -353,6 +389,45 @@ fn markers_remove_what_is_below_and_nothing_else() {
     let prefix = found.keys().filter(|path| !path.starts_with("tmp")).map(String::as_str).collect::<Vec<_>>();
     assert_eq!(prefix, ["d", "d/b", "e", "e/new", "f", "g", "g/new", "out"]);
     assert_eq!(found["f"], "File 644 0:0 kept");
+}
+
+/// Row 10 of the adversarial list: where a marker is left for overlayfs to see, it is left inside as well.
+#[test]
+fn markers_behind_a_link_stay_inside() {
+    let cage = Cage::new();
+    let mut tar = Tar::default();
+    tar.link("out", &cage.outside()).link("up", "../../../outside").file("out/.wh.canary", "").file("up/.wh.canary", "");
+    tar.file("out/.wh..wh..opq", "").file("up/.wh..wh..opq", "").file("out/dir/.wh.x", "");
+    cage.extract(&tar.end(), OVERLAY).unwrap();
+    let found = cage.tree();
+    let inside = format!("{}/canary", cage.outside().trim_start_matches('/'));
+    assert_eq!((found[&inside].as_str(), found["outside/canary"].as_str()), ("CharDevice 0 0:0 (0, 0)", "CharDevice 0 0:0 (0, 0)"));
+}
+
+/// Row 18 of the adversarial list: what is removed may have the longest of names, and the longest of paths.
+#[test]
+fn the_longest_names_can_be_removed() {
+    let name = "n".repeat(255);
+    let path = format!("{}{}", format!("{}/", "d".repeat(255)).repeat(15), "f".repeat(255));
+    assert_eq!(path.len(), 4095);
+    let mut below = Tar::default();
+    below.file(&name, "").pax(&[("path", name.as_bytes())]).file("f", "1").pax(&[("path", path.as_bytes())]).file("f", "2");
+    let mut tar = Tar::default();
+    let marker = |path: &str| whiteout::marker_for(Path::new(path)).to_str().unwrap().to_owned();
+    tar.pax(&[("path", marker(&name).as_bytes())]).file("f", "").pax(&[("path", marker(&path).as_bytes())]).file("f", "");
+    let cage = Cage::new();
+    cage.extract(&below.end(), ExtractMode::Merge).unwrap();
+    assert!(cage.tree().contains_key(&path) && cage.tree().contains_key(&name));
+    cage.extract(&tar.end(), ExtractMode::Merge).unwrap();
+    assert!(!cage.tree().contains_key(&path) && !cage.tree().contains_key(&name));
+    let cage = Cage::new();
+    cage.extract(&tar.end(), OVERLAY).unwrap();
+    assert_eq!(cage.tree()[&path], "CharDevice 0 0:0 (0, 0)");
+    // Not by one byte longer, nor anywhere else than at the end.
+    for path in [format!(".wh.{}", "n".repeat(256)), format!(".wh.{name}/x")] {
+        let says = bad(&Tar::default().pax(&[("path", path.as_bytes())]).file("f", "").end());
+        assert!(says.contains("bytes"), "{says}");
+    }
 }
 
 /// Row 11 of the adversarial list.

@@ -39,11 +39,11 @@ fn tolerant() -> Limits {
     Limits { skip_nameless: true, ..Limits::default() }
 }
 
-/// Whether a file is a tar, compressed or not, with at least one entry. Its name does not count.
+/// Whether a file is a tar, compressed or not, with at least one entry. Its name does not count; nor does it whether it can be unpacked.
 pub(super) fn is_archive(tree: &dyn ReadTree, path: &Path, node: &Node) -> Result<bool> {
     let done = for_each_entry::<Stop>(open(tree, path, node)?, &tolerant(), &mut |_, _| Err(Stop::Found));
     match done {
-        Err(Stop::Found) => Ok(true),
+        Err(Stop::Found | Stop::Read(ReadError::Limit { .. })) => Ok(true),
         Err(Stop::Apply(error)) => Err(error),
         Ok(_) | Err(Stop::Read(_)) => Ok(false),
     }

@@ -17,18 +17,27 @@ fn origin_xattr() -> &'static str {
     if crate::fs::in_user_namespace() { "user.overlay.origin" } else { "trusted.overlay.origin" }
 }
 
-/// Writes the changes into a layer, parents first, sorted. Gives the paths that hold no change and went into no entry, to be
-/// taken out of the directory, children first.
-pub(super) fn write(upper: &Root, lowers: &Lowers, layer: &mut LayerWriter) -> Result<Vec<PathBuf>, OverlayError> {
-    let mut changes = Changes { lowers, layer, held: Vec::new(), dropped: Vec::new(), opaque: None, names: HashMap::new() };
+/// What of the upper directory is otherwise than the layer says.
+#[derive(Debug, Default)]
+pub(super) struct Unlike {
+    /// Holds no change and went into no entry, to be taken out; children first.
+    pub(super) dropped: Vec<PathBuf>,
+    /// Those among them behind which the layers below have something that is gone.
+    pub(super) removed: Vec<PathBuf>,
+}
+
+/// Writes the changes into a layer, parents first, sorted.
+pub(super) fn write(upper: &Root, lowers: &Lowers, layer: &mut LayerWriter) -> Result<Unlike, OverlayError> {
+    let (dropped, removed) = (Vec::new(), Vec::new());
+    let mut changes = Changes { lowers, layer, held: Vec::new(), dropped, removed, opaque: None, names: HashMap::new() };
     let mut walk = upper.walk("")?;
     while let Some(entry) = walk.next()? {
         changes.entry(&entry)?;
     }
     changes.leave_for(None);
-    let mut dropped = changes.dropped;
+    let (mut dropped, removed) = (changes.dropped, changes.removed);
     dropped.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(dropped)
+    Ok(Unlike { dropped, removed })
 }
 
 struct Changes<'a> {
@@ -37,6 +46,7 @@ struct Changes<'a> {
     /// Directories, each in the one before it, that are as below and have held no change so far.
     held: Vec<EntryMeta>,
     dropped: Vec<PathBuf>,
+    removed: Vec<PathBuf>,
     /// The directory above the current entry that hides all that is below.
     opaque: Option<PathBuf>,
     /// Where the first name of a file with several is: by device and inode.
@@ -56,10 +66,28 @@ impl Changes<'_> {
         }
         let xattrs = entry.xattrs()?;
         match entry.metadata.kind {
-            Kind::Socket => self.dropped.push(path.to_owned()),
+            Kind::Socket => self.socket(path)?,
             Kind::Directory => self.directory(entry, xattrs)?,
             _ => self.other(entry, xattrs)?,
         }
+        Ok(())
+    }
+
+    /// It is in no layer; what it took the place of is gone all the same.
+    fn socket(&mut self, path: &Path) -> Result<(), OverlayError> {
+        if self.below(path)?.is_some() {
+            self.flush()?;
+            self.layer.whiteout(path)?;
+        }
+        self.take_out(path)
+    }
+
+    /// What the layers below have there must not show again.
+    fn take_out(&mut self, path: &Path) -> Result<(), OverlayError> {
+        if self.below(path)?.is_some() {
+            self.removed.push(path.to_owned());
+        }
+        self.dropped.push(path.to_owned());
         Ok(())
     }
 
@@ -101,7 +129,15 @@ impl Changes<'_> {
             Kind::CharDevice => EntryKind::CharDevice(found.device.0, found.device.1),
             _ => EntryKind::BlockDevice(found.device.0, found.device.1),
         };
+        let stands_for = crate::fs::stood_for(&xattrs);
         let mut meta = meta(entry, xattrs, kind);
+        if let Some((kind, (major, minor))) = stands_for {
+            // As with those of a base: it is in the layer, and no process sees it.
+            self.flush()?;
+            let kind = if kind == Kind::CharDevice { EntryKind::CharDevice(major, minor) } else { EntryKind::BlockDevice(major, minor) };
+            self.layer.append(&EntryMeta { kind, size: 0, ..meta }, None)?;
+            return self.take_out(path);
+        }
         if found.nlink > 1 {
             if let Some(first) = self.names.get(&id) {
                 meta.kind = EntryKind::HardLink(first.clone());

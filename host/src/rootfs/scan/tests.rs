@@ -263,6 +263,38 @@ fn a_name_takes_less_than_200_bytes_and_no_content_is_read() {
     assert_eq!(after.changes(&before).unwrap().len(), 1, "its change time has changed, and nothing else");
 }
 
+/// kaniko-asks 2: a scan costs about what it costs to look at each file once, which is what `find` does; and that is little.
+#[test]
+fn a_scan_takes_no_longer_than_looking_at_each_name() {
+    const DIRECTORIES: u32 = 300;
+    const FILES: u32 = 100;
+    let dir = tempfile::tempdir().unwrap();
+    for directory in 0..DIRECTORIES {
+        let path = dir.path().join(format!("directory-{directory}"));
+        std::fs::create_dir(&path).unwrap();
+        for file in 0..FILES {
+            std::fs::write(path.join(format!("a-file-of-a-package-{file}.js")), "content").unwrap();
+        }
+    }
+    // Processor time, which other programs do not take away; of a process of its own, since other tests run in this one.
+    let seconds = |command: &mut std::process::Command| {
+        let measured = dir.path().join("measured");
+        let mut timed = std::process::Command::new("time");
+        timed.args(["--format=%U %S", "--output"]).arg(&measured).arg(command.get_program()).args(command.get_args());
+        let output = timed.env("LAYERWRIGHT_SCAN", dir.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read_to_string(&measured).unwrap().split_whitespace().map(|part| part.parse::<f64>().unwrap()).sum::<f64>()
+    };
+    let this = std::env::current_exe().unwrap();
+    let scanned = seconds(std::process::Command::new(this).args(["--exact", "--ignored", "rootfs::scan::tests::scan_speed"])) / 5.0;
+    let find = |_| seconds(std::process::Command::new("find").arg(dir.path()).args(["-printf", "%i %C@ %T@ %s %m %U %G\n"]));
+    let found = (0..5).map(find).sum::<f64>() / 5.0;
+    // Without optimisations, on a machine of any age.
+    assert!(scanned < 4.0 * found + 0.05, "a scan took {scanned} s of the processor, find {found} s");
+    let most = 3.0 * f64::from(DIRECTORIES * FILES) / 150_000.0;
+    assert!(scanned < most, "a scan took {scanned} s of the processor, which is more than {most} s");
+}
+
 /// Measures; run by hand: `LAYERWRIGHT_SCAN=DIRECTORY cargo test --release scan_speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures a tree of the machine"]
