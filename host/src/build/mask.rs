@@ -1,5 +1,7 @@
 //! Keeping secrets out of what is shown.
 
+use crate::sandbox::split_lines;
+
 /// What stands in a secret's place.
 const STARS: &[u8] = b"****";
 /// A shorter value, in bytes, would be found everywhere and is none that anything rests on.
@@ -48,6 +50,10 @@ impl Mask {
 
     /// Moves from `held` to `shown` what is certain: all of it at the end, else all but what may be the start of a value.
     fn show(&self, held: &mut Vec<u8>, end: bool, shown: &mut Vec<u8>) {
+        if self.values.is_empty() {
+            shown.append(held);
+            return;
+        }
         let mut at = 0;
         while let Some((first, rest)) = held.get(at..).and_then(|rest| Some((rest.first()?, rest))) {
             let begins = self.starts.get(usize::from(*first)).copied().unwrap_or_default();
@@ -95,7 +101,7 @@ impl MaskedLines {
     fn go_on(&mut self, mask: &Mask, end: bool, emit: &mut dyn FnMut(&[u8])) {
         let mut shown = Vec::new();
         mask.show(&mut self.held, end, &mut shown);
-        for piece in shown.split_inclusive(|byte| *byte == b'\n') {
+        for piece in split_lines(&shown) {
             self.line.extend_from_slice(piece);
             if self.line.ends_with(b"\n") || self.line.len() >= LONGEST_LINE {
                 emit(self.line.strip_suffix(b"\n").unwrap_or(&self.line));

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::place::NO_STORE;
 use crate::build::Backend;
 use crate::build::settings::Isolation;
 use crate::fs::Guard;
@@ -191,7 +192,7 @@ fn not_stronger(refused: &[String]) -> String {
 }
 
 fn open(store: &Path) -> Result<Store, String> {
-    Store::open(store).map_err(|error| format!("failed to open the store: {}", reasons(&error)))
+    Store::open(store).map_err(|error| format!("{NO_STORE}: {}", reasons(&error)))
 }
 
 /// Overlay mounts as root, else in a user namespace.

@@ -1,6 +1,7 @@
 //! Where commands run, where files are kept, and what a build in place leaves alone: the flags, and what they mean.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
@@ -8,6 +9,7 @@ use super::args::{BuildArguments, path, switch};
 use super::isolation::Ground;
 use super::{container, env};
 use crate::build::error::BuildError;
+use crate::rootfs::store::Store;
 
 /// The flags for the place that a build takes.
 #[derive(Debug, Args)]
@@ -120,6 +122,23 @@ pub fn ground(args: &BuildArguments) -> Ground {
 /// There is no place for them.
 pub fn store_path(args: &PlaceArguments) -> Result<PathBuf, BuildError> {
     store_path_of(args.store.as_deref(), args.kaniko_dir.as_deref().filter(|path| !path.as_os_str().is_empty()))
+}
+
+/// How an error begins that says why the store cannot be opened.
+pub const NO_STORE: &str = "failed to open the store";
+/// What to do then.
+pub const STORE_HINT: &str = "name a directory that can be written to with --store or LAYERWRIGHT_STORE";
+
+/// Opens the store.
+///
+/// # Errors
+/// It is no directory, or cannot be written to.
+pub fn open_store(path: PathBuf) -> Result<Store, BuildError> {
+    Store::open(path).map_err(|error| BuildError::Other {
+        message: NO_STORE.to_owned(),
+        hint: Some(STORE_HINT.to_owned()),
+        source: Some(Arc::new(error)),
+    })
 }
 
 /// As [`store_path`], for commands that have not all of the flags.

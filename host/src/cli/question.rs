@@ -14,7 +14,6 @@ use crate::build::{Handlers, Inputs};
 use crate::fetch::Fetcher;
 use crate::progress::{Level, Redacting, Reporter, Secrets};
 use crate::registry::Client;
-use crate::rootfs::store::Store;
 
 /// Puts together what a question needs, and asks it. What providers of credentials come by is added to `secrets`, and nothing that is said of
 /// the answer may hold it. Needs no privilege: nothing is mounted, run or unpacked.
@@ -41,7 +40,7 @@ pub fn ask<T, F: Future<Output = T>>(
     let runtime = runtime.map_err(|e| BuildError::because("failed to start", e))?;
     let plugins = plugin_config::load(&plugin_settings, &registry, &runtime, &reporter)?;
     let handlers = Arc::new(Handlers::new(plugins.handlers()).map_err(|e| BuildError::because("failed to load plugins", e))?);
-    let store = Store::open(place::store_path(&args.place)?).map_err(|e| BuildError::because("failed to open the store", e))?;
+    let store = place::open_store(place::store_path(&args.place)?)?;
     registry.content_cache = Some(store.blobs());
     let answer = runtime.block_on(async {
         let client = Client::new(registry, plugins.auth_providers(), plugins.mirror_resolvers(), Arc::clone(&reporter));

@@ -38,7 +38,7 @@ pub use init::init_main;
 pub use limits::{GroupLimits, ProcessLimit};
 pub use mounts::{hosts, resolv_conf};
 pub use namespaces::Namespaces;
-pub use output::Stream;
+pub use output::{Stream, split_lines};
 pub use spec::{MountKind, Network, RunSpec, SandboxMount};
 
 use std::path::PathBuf;

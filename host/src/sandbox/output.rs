@@ -1,5 +1,7 @@
 //! A command's output, cut into lines within bounded memory.
 
+use std::io::BufRead as _;
+
 /// Where a line was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -12,6 +14,18 @@ pub enum Stream {
 /// A longer line comes in pieces of this size, in bytes.
 const LONGEST_LINE: usize = 16 << 10;
 
+/// The lines of a text, each with its end, which the last one may lack. A command may write gigabytes: the search is the library's own, which
+/// looks at many bytes at once.
+pub fn split_lines(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let mut rest = text;
+        let length = rest.skip_until(b'\n').ok().filter(|length| *length > 0)?;
+        let (line, after) = text.split_at_checked(length)?;
+        text = after;
+        Some(line)
+    })
+}
+
 /// Holds the beginning of a line until the rest of it arrives.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -21,7 +35,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Hands on what `chunk` completes.
     pub(super) fn feed(&mut self, chunk: &[u8], emit: &mut dyn FnMut(&[u8])) {
-        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+        for piece in split_lines(chunk) {
             let mut piece = piece;
             while self.partial.len() + piece.len() > LONGEST_LINE {
                 let (head, tail) = piece.split_at(LONGEST_LINE - self.partial.len());
@@ -67,6 +81,14 @@ mod tests {
         }
         lines.finish(&mut |line| seen.push(line.to_vec()));
         seen
+    }
+
+    #[test]
+    fn a_text_is_its_lines() {
+        for text in ["", "\n", "a", "a\n", "\n\na\nb"] {
+            let wanted: Vec<&[u8]> = text.as_bytes().split_inclusive(|byte| *byte == b'\n').collect();
+            assert_eq!(split_lines(text.as_bytes()).collect::<Vec<_>>(), wanted, "{text:?}");
+        }
     }
 
     #[test]

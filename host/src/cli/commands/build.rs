@@ -202,9 +202,13 @@ fn attempt(args: &BuildArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
 
 /// Where the build runs its commands, and the context if it had to make way there.
 fn take_place(args: &BuildArguments, isolation: Isolation, location: &Location) -> Result<(Chosen, Option<Aside>), BuildError> {
-    let refused = |why| match isolation {
-        Isolation::Auto | Isolation::None => BuildError::other(why),
-        asked => BuildError::other(format!("--isolation {asked}: {why}")),
+    let refused = |why: String| {
+        let hint = why.starts_with(place::NO_STORE).then(|| place::STORE_HINT.to_owned());
+        let message = match isolation {
+            Isolation::Auto | Isolation::None => why,
+            asked => format!("--isolation {asked}: {why}"),
+        };
+        BuildError::Other { message, hint, source: None }
     };
     let store = place::store_path(&args.place)?;
     let mut ground = place::ground(args);

@@ -11,12 +11,12 @@ use crate::cli::cache::{CachePlace, place};
 use crate::cli::commands::build::Stop;
 use crate::cli::commands::prune::limits;
 use crate::cli::finish;
-use crate::cli::place::store_path_of;
+use crate::cli::place::{open_store, store_path_of};
 use crate::cli::report::human;
 use crate::cli::session::Session;
 use crate::cli::store::PruneArguments;
 use crate::progress::Secrets;
-use crate::rootfs::store::{Prune, Store};
+use crate::rootfs::store::Prune;
 
 /// What is older goes where nothing else is said: builds do not use it any more, unless they are told to.
 const USUAL_AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -40,8 +40,8 @@ fn attempt(args: &PruneArguments, repo: &str, keep: &Keep, secrets: &Arc<Secrets
         CachePlace::Repository(repository) => Box::new(RegistryStore::new(&session.client, repository, true)),
         CachePlace::Layout(path) => Box::new(LayoutStore::new(&path, &session.client)),
         CachePlace::Local => {
-            let store = Store::open(store_path_of(args.store.as_deref(), None)?);
-            Box::new(DirectoryStore::new(&store.map_err(|e| BuildError::because("failed to open the store", e))?))
+            let store = open_store(store_path_of(args.store.as_deref(), None)?)?;
+            Box::new(DirectoryStore::new(&store))
         }
     };
     let pruned = session.runtime.block_on(prune(records.as_ref(), keep));

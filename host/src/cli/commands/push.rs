@@ -10,7 +10,7 @@ use super::build::{Stop, check_push};
 use crate::build::error::BuildError;
 use crate::cli::log::LogArguments;
 use crate::cli::output::{DestinationArguments, destinations};
-use crate::cli::place::store_path_of;
+use crate::cli::place::{open_store, store_path_of};
 use crate::cli::plugins::PluginArguments;
 use crate::cli::registry::RegistryArguments;
 use crate::cli::session::Session;
@@ -18,7 +18,6 @@ use crate::cli::settings::usage;
 use crate::cli::stored::read;
 use crate::export::push_ready;
 use crate::progress::{Level, Secrets};
-use crate::rootfs::store::Store;
 
 /// The flags of a push.
 #[derive(Debug, Args)]
@@ -54,8 +53,7 @@ fn attempt(args: &PushArguments, secrets: &Arc<Secrets>) -> Result<(), Stop> {
     if outputs.destinations.is_empty() {
         return Err(usage("destination", "none is given").into());
     }
-    let store = Store::open(store_path_of(args.store.as_deref(), None)?);
-    let store = store.map_err(|e| BuildError::because("failed to open the store", e))?;
+    let store = open_store(store_path_of(args.store.as_deref(), None)?)?;
     let session = Session::open(&args.plugin, &args.registry, &args.log, secrets, None)?;
     let failed = |error| Stop::Push(BuildError::because("failed to push the image", error));
     let pushed = session.runtime.block_on(async {

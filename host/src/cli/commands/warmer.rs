@@ -15,7 +15,7 @@ use crate::build::{Handlers, Inputs, bases};
 use crate::cli::args::{read_build_arg, switch};
 use crate::cli::duration::duration;
 use crate::cli::log::LogArguments;
-use crate::cli::place::store_path_of;
+use crate::cli::place::{open_store, store_path_of};
 use crate::cli::plugin_config;
 use crate::cli::plugins::{self, PluginArguments};
 use crate::cli::registry::{RegistryArguments, registry_settings};
@@ -27,7 +27,6 @@ use crate::dockerfile::Source;
 use crate::fetch::{FetchSettings, Fetcher, NamedBy};
 use crate::oci::{Platform, Reference};
 use crate::progress::{Level, Secrets};
-use crate::rootfs::store::Store;
 
 /// The command line of the name `warmer`.
 #[derive(Debug, Parser)]
@@ -137,7 +136,7 @@ async fn one(
 
 /// The bases of a Dockerfile's stages.
 fn of_dockerfile(args: &WarmerArguments, name: &str, platform: &Platform, session: &Session) -> Result<Vec<(Reference, Platform)>, Stop> {
-    let store = Store::open(store_path_of(None, None)?).map_err(|e| BuildError::because("failed to open the store", e))?;
+    let store = open_store(store_path_of(None, None)?)?;
     let bytes = if name.starts_with("https://") || name.starts_with("http://") {
         let settings = FetchSettings { private_hosts: args.private_hosts.clone(), ..FetchSettings::default() };
         let fetcher = Fetcher::new(settings, store.clone(), Arc::clone(&session.reporter));
