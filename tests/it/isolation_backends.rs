@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::TestEnv;
+use crate::support::place::Place;
 
 /// Every kind of change, with times that do not depend on the clock.
 const DOCKERFILE: &str = r"
@@ -37,15 +38,33 @@ fn overlay_and_chroot_make_the_same_layers() {
 #[test]
 fn daemons_end_with_their_step() {
     let env = TestEnv::new();
-    for isolation in ["overlay", "chroot"] {
+    for isolation in ["overlay", "chroot", "in-place"] {
+        let place = Place::new(&env, isolation);
         let marker = format!("{}", 300_000 + std::process::id());
-        let dockerfile = format!(
-            "FROM {{registry}}/base/busybox:latest\nRUN (setsid sh -c 'sleep {marker} & sleep {marker}' &) ; sleep {marker} & true\n"
-        );
-        let finished = env.build(&dockerfile).args(["--isolation", isolation]).finish();
-        finished.image();
-        assert!(finished.took < Duration::from_secs(30), "{isolation}: waited for a daemon");
+        let dockerfile =
+            format!("FROM base\nRUN (setsid sh -c 'sleep {marker} & sleep {marker}' &) ; sleep {marker} & true\nRUN echo next >/next\n");
+        let started = Instant::now();
+        place.image(&dockerfile, &[]);
+        assert!(started.elapsed() < Duration::from_secs(30), "{isolation}: waited for a daemon");
         assert!(!commands().iter().any(|line| line.contains(&marker)), "{isolation}: a process is left");
+    }
+}
+
+/// kaniko-asks 24: what a step leaves behind for process 1 is reaped while the step goes on, although the builder may be no process 1.
+#[test]
+fn orphans_are_reaped() {
+    let env = TestEnv::new();
+    // In place it is among all processes of the machine: a name of its own.
+    let name = format!("orphan{}", std::process::id() % 100_000);
+    for isolation in ["overlay", "in-place"] {
+        let place = Place::new(&env, isolation);
+        let script = format!("printf '#!/bin/sh\\nusleep 100000\\n' >/bin/{name} && chmod 755 /bin/{name}");
+        let orphans =
+            format!("for n in 1 2 3 4 5; do (sh -c '/bin/{name} & exec true' &); done; ps -o comm | grep -c {name} >/living; sleep 1");
+        let text = format!("FROM base\nRUN {script}\nRUN {orphans}; ps -o stat,comm | grep -c {name} >/dead; true\n");
+        let tree = place.image(&text, &[]).tree_above(1);
+        assert_ne!(tree["living"].text(), "0\n", "{isolation}");
+        assert_eq!(tree["dead"].text(), "0\n", "{isolation}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::container::static_build;
-use crate::support::{Image, TestEnv, Tree, run};
+use crate::support::{Finished, Image, TestEnv, Tree, run};
 
 const USER: u32 = 4244;
 
@@ -68,7 +68,7 @@ USER 33:33
 RUN id -u | grep -qx 33
 USER 0
 RUN chmod 711 /w/renamed && chown 0:0 /w/first && touch -d @1300000000 /w/first && rm -r /w/long && touch -d @1300000000 /w
-FROM base
+FROM one
 COPY --from=one /w /copied
 COPY --from=one --chown=44:45 /w/dir /w/setgid /owned/
 RUN rm -r /copied/opaque && mv /copied/renamed /copied/again && touch -d @1400000000 /copied /copied/again && cp -a /owned /twice && rm /owned/alone && touch -d @1400000000 /owned /twice
@@ -125,7 +125,7 @@ RUN mknod /null c 1 3 && mknod /disk b 8 300 && chmod 640 /disk && chown 1:6 /di
 RUN rm /null && mknod /null c 1 5 && chmod 600 /disk && touch -d @1100000000 /null /disk
 ";
 
-fn prepared(env: &TestEnv) {
+pub fn prepared(env: &TestEnv) {
     env.file("app/run", "run");
     env.file("app/sub/file", "file");
     run(Command::new("tar").arg("-C").arg(env.path("context/app")).arg("-cf").arg(env.path("context/packed.tar")).arg("."));
@@ -139,35 +139,49 @@ fn prepared(env: &TestEnv) {
 }
 
 /// In this place, by this program.
-fn build(env: &TestEnv, dockerfile: &str, isolation: &str) -> Image {
+pub fn attempt(env: &TestEnv, dockerfile: &str, isolation: &str) -> Finished {
     let base = format!("base=oci-layout://{}", env.path("base").display());
     let word = format!("id=word,src={}", env.path("word").display());
     let build = env.build(dockerfile).args(["--build-context", &base, "--secret", &word]);
-    let finished = match isolation {
-        "rootless" => build.by_user(USER).with_subordinate_ids().store(env.path("store")).finish(),
-        isolation => build.args(["--isolation", isolation]).store(env.path(format!("store-{isolation}"))).finish(),
+    let (finished, wanted) = match isolation {
+        "rootless" => {
+            (build.by_user(USER).with_subordinate_ids().store(env.path("store")).finish(), "overlay, rootless with subordinate ids")
+        }
+        "single" => (build.by_user(USER).store(env.path("store")).finish(), "overlay, rootless with a single id"),
+        isolation => (build.args(["--isolation", isolation]).store(env.path(format!("store-{isolation}"))).finish(), isolation),
     };
-    let wanted = if isolation == "rootless" { "isolation: overlay, rootless with subordinate ids" } else { isolation };
-    assert!(finished.stderr.contains(wanted), "{}", finished.stderr);
-    finished.image()
+    assert!(finished.stderr.contains(&format!("isolation: {wanted}")), "{}", finished.stderr);
+    finished
 }
 
+pub fn build(env: &TestEnv, dockerfile: &str, isolation: &str) -> Image {
+    attempt(env, dockerfile, isolation).image()
+}
+
+pub const IN_PLACE: &[&str] = &["--isolation", "in-place"];
+
 /// In a container, whose files are used up.
-fn build_in_place(env: &TestEnv, dockerfile: &str) -> Image {
+pub fn build_in_container(env: &TestEnv, dockerfile: &str, isolation: &[&str]) -> Image {
     fs::write(env.path("Dockerfile"), dockerfile).expect("a file can be written");
-    let name = format!("in-place-{}", crate::support::unique());
+    let name = format!("in-container-{}", crate::support::unique());
     let layout = format!("/test/{name}");
-    let arguments = ["build", "--no-push", "--context", "/test/context", "--dockerfile", "/test/Dockerfile", "--isolation", "in-place"];
+    let arguments = ["build", "--no-push", "--context", "/test/context", "--dockerfile", "/test/Dockerfile"];
     let more = ["--build-context", "base=oci-layout:///test/base", "--secret", "id=word,src=/test/word", "--store", "/store"];
-    let all: Vec<&str> = arguments.into_iter().chain(more).chain(["--oci-layout-path", &layout]).collect();
+    let all: Vec<&str> = arguments.iter().chain(&more).chain(isolation).copied().chain(["--oci-layout-path", &layout]).collect();
     let output = static_build(env, &["--cap-add", "MKNOD,NET_RAW,AUDIT_WRITE,SETFCAP"], &all);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
+    let wanted = if isolation.is_empty() { "isolation: overlay, rootless with every id" } else { "isolation: in-place" };
+    assert!(said.contains(wanted), "{said}");
     Image::read(&env.path(name))
 }
 
+fn build_in_place(env: &TestEnv, dockerfile: &str) -> Image {
+    build_in_container(env, dockerfile, IN_PLACE)
+}
+
 /// Says where two images differ, before it is said that they do.
-fn compare(what: &str, found: &Image, wanted: &Image) {
+pub fn compare(what: &str, found: &Image, wanted: &Image) {
     let layers = |image: &Image| (0..image.layers()).map(|n| image.layer(isize::try_from(n).expect("few"))).collect::<Vec<Tree>>();
     for (n, (found, wanted)) in layers(found).iter().zip(&layers(wanted)).enumerate().skip(1) {
         let mut differences = Vec::new();
@@ -212,6 +226,7 @@ fn what_is_mounted_is_in_no_layer_anywhere() {
     compare("in-place", &build_in_place(&env, MOUNTS), &wanted);
 }
 
+/// kaniko-asks 13: a copy is root's, whoever the user is, and has the mode of its source.
 #[test]
 fn copies_make_the_same_layers_everywhere() {
     let env = TestEnv::new();
@@ -230,6 +245,7 @@ fn copies_make_the_same_layers_everywhere() {
     }
 }
 
+/// kaniko-asks 15: devices are kept, in what a command makes and in what it finds.
 #[test]
 fn devices_make_the_same_layers_where_they_may_be_made() {
     let env = TestEnv::new();

@@ -130,9 +130,25 @@ impl Image {
         };
         assert_eq!(hash(open()), self.diff_ids()[index], "a layer's diff-id");
         let mut tree = Tree::new();
-        for entry in tar::Archive::new(open()).entries().expect("a layer is a tar archive") {
-            let (path, entry) = read_entry(entry.expect("a whole entry"));
-            assert!(tree.insert(path.clone(), entry).is_none(), "{path} is twice in a layer");
+        // Extensions are read here: the library takes a line end in a value for the end of the value.
+        let mut extensions = BTreeMap::new();
+        for entry in tar::Archive::new(open()).entries().expect("a layer is a tar archive").raw(true) {
+            let mut entry = entry.expect("a whole entry");
+            let kind = entry.header().entry_type();
+            if !matches!(kind, tar::EntryType::XHeader | tar::EntryType::GNULongName | tar::EntryType::GNULongLink) {
+                let (path, entry) = read_entry(entry, &std::mem::take(&mut extensions));
+                assert!(tree.insert(path.clone(), entry).is_none(), "{path} is twice in a layer");
+                continue;
+            }
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).expect("a whole extension");
+            if kind == tar::EntryType::XHeader {
+                extensions.extend(records(&bytes));
+            } else {
+                bytes.pop_if(|last| *last == 0);
+                let key = if kind == tar::EntryType::GNULongName { "path" } else { "linkpath" };
+                extensions.insert(key.to_owned(), bytes);
+            }
         }
         tree
     }
@@ -192,15 +208,28 @@ pub fn files_below<'a>(tree: &'a Tree, directory: &str) -> Vec<&'a str> {
     files(tree).into_iter().filter_map(|path| path.strip_prefix(directory)?.strip_prefix('/')).collect()
 }
 
-fn read_entry(mut entry: tar::Entry<'_, Box<dyn Read>>) -> (String, Entry) {
-    let path = clean(&String::from_utf8_lossy(&entry.path_bytes()));
-    let mut xattrs = BTreeMap::new();
-    for extension in entry.pax_extensions().expect("readable extensions").into_iter().flatten() {
-        let extension = extension.expect("a whole extension");
-        if let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) {
-            xattrs.insert(name.to_owned(), extension.value_bytes().to_owned());
-        }
+/// The records of an extended header: `LENGTH KEY=VALUE` and a line end, where the length counts itself.
+fn records(mut bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    while !bytes.is_empty() {
+        let blank = bytes.iter().position(|byte| *byte == b' ').expect("a length");
+        let length: usize = std::str::from_utf8(&bytes[..blank]).ok().and_then(|text| text.parse().ok()).expect("a length");
+        let record = bytes[blank + 1..length].strip_suffix(b"\n").expect("a line end");
+        let equals = record.iter().position(|byte| *byte == b'=').expect("a key");
+        let key = String::from_utf8(record[..equals].to_vec()).expect("a key in UTF-8");
+        found.insert(key, record[equals + 1..].to_vec());
+        bytes = &bytes[length..];
     }
+    found
+}
+
+fn read_entry(mut entry: tar::Entry<'_, Box<dyn Read>>, extensions: &BTreeMap<String, Vec<u8>>) -> (String, Entry) {
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let path = clean(&extensions.get("path").map_or_else(|| lossy(&entry.path_bytes()), |path| lossy(path)));
+    let link = extensions.get("linkpath").cloned().or_else(|| entry.link_name_bytes().map(|link| link.into_owned())).unwrap_or_default();
+    let number = |key: &str| extensions.get(key).map(|text| lossy(text).parse().expect("a number"));
+    let of_xattr = |(key, value): (&String, &Vec<u8>)| Some((key.strip_prefix("SCHILY.xattr.")?.to_owned(), value.clone()));
+    let xattrs = extensions.iter().filter_map(of_xattr).collect();
     let header = entry.header().clone();
     let kind = match header.entry_type() {
         tar::EntryType::Regular | tar::EntryType::Continuous => Kind::File,
@@ -218,12 +247,12 @@ fn read_entry(mut entry: tar::Entry<'_, Box<dyn Read>>) -> (String, Entry) {
     let entry = Entry {
         kind,
         mode: header.mode().expect("a mode") & 0o7777,
-        uid: header.uid().expect("a user"),
-        gid: header.gid().expect("a group"),
+        uid: number("uid").unwrap_or_else(|| header.uid().expect("a user")),
+        gid: number("gid").unwrap_or_else(|| header.gid().expect("a group")),
         size: entry.size(),
         mtime: header.mtime().expect("a time"),
         content,
-        link: entry.link_name_bytes().map(|link| String::from_utf8_lossy(&link).into_owned()).unwrap_or_default(),
+        link: lossy(&link),
         xattrs,
     };
     (path, entry)
