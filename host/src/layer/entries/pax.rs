@@ -144,6 +144,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn attributes_are_carried_that_a_layer_can_name() {
+        for (name, carried) in [
+            ("user.note", true),
+            ("security.capability", true),
+            ("user.a=b", false),
+            ("user.overlay.opaque", false),
+            ("user.layerwright.owner", false),
+            ("user.layerwright.node", false),
+            ("trusted.overlay.opaque", false),
+            ("security.selinux", false),
+        ] {
+            assert_eq!(is_carried(OsStr::new(name)), carried, "{name}");
+        }
+    }
+
+    #[test]
     fn records_are_cut_by_their_length_and_not_by_lines() {
         let records = Records::parse(b"10 a=b\nc\n\n11 path=a/b\n10 path=x\n").ok();
         assert!(records.is_none(), "the first length is wrong");

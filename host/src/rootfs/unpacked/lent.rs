@@ -295,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn what_makes_room_may_have_the_longest_of_names() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let name = "n".repeat(LONGEST_NAME);
+        std::fs::write(dir.path().join(&name), "before").unwrap();
+        let loan = Loan::File { content: b"lent".to_vec(), owner: (0, 0), mode: 0o400 };
+        let lent = Lent::new(Disk::new(Root::open(dir.path()).unwrap()), vec![(format!("/{name}"), loan)]).unwrap();
+        assert_eq!(std::fs::read(dir.path().join(&name)).unwrap(), b"lent");
+        lent.take_back().unwrap();
+        assert_eq!(std::fs::read(dir.path().join(&name)).unwrap(), b"before");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn what_takes_the_place_of_a_parent_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let [tree, cache, outside] = ["tree", "cache", "outside"].map(|name| dir.path().join(name));
