@@ -32,7 +32,7 @@ pub(super) struct Host {
     pub(super) access: Access,
     pub(super) reached: OnceCell<Reached>,
     pub(super) challenge: Mutex<Option<Challenge>>,
-    pub(super) tokens: tokio::sync::Mutex<Tokens>,
+    pub(super) tokens: Tokens,
 }
 
 /// What the first contact told.
@@ -66,15 +66,22 @@ pub(super) struct Request {
     /// Repositories to read from beside the endpoint's own.
     pub(super) also_reads: Vec<String>,
     pub(super) tries: u32,
+    /// Whether a refusal is taken as it is, and says nothing of what is known of who is asking.
+    pub(super) unasked: bool,
 }
 
 impl Request {
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: Vec::new(), body: super::body::Payload::None, also_reads: Vec::new(), tries: 1 }
+        Self { method, url, headers: Vec::new(), body: super::body::Payload::None, also_reads: Vec::new(), tries: 1, unasked: false }
     }
 
     pub(super) fn tries(self, tries: u32) -> Self {
         Self { tries, ..self }
+    }
+
+    /// For what is only tidy: where the rights for it are missing, it is left.
+    pub(super) fn unasked(self) -> Self {
+        Self { unasked: true, ..self }
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> Result<Self, Cause> {
@@ -135,7 +142,7 @@ impl Endpoint {
         let reached = self.reached().await?;
         let gate = self.transport.gate(&reached.origin);
         let mut backoff = Backoff::new(request.tries, self.transport.settings.retry_deadline);
-        let mut asked_again = false;
+        let mut asked_again = request.unasked;
         loop {
             let result = self.follow(reached, request).await;
             let asked = match &result {
@@ -232,7 +239,7 @@ impl Endpoint {
             *self.challenge() = Some(challenge);
         }
         self.keychain.forget(&self.target()).await;
-        self.host.tokens.lock().await.clear();
+        self.host.tokens.clear();
     }
 
     async fn authorization(&self, reached: &Reached, also_reads: &[String]) -> Result<Authorization, Cause> {
@@ -247,8 +254,7 @@ impl Endpoint {
             (Challenge::Bearer(bearer), _) => bearer,
         };
         let scopes = self.scopes(also_reads);
-        let mut tokens = self.host.tokens.lock().await;
-        let token = tokens.get(&self.transport, &reached.origin, &bearer, &scopes, &credential).await?;
+        let token = self.host.tokens.get(&self.transport, &reached.origin, &bearer, &scopes, &credential).await?;
         Ok(Authorization::Bearer(token))
     }
 

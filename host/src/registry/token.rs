@@ -1,6 +1,7 @@
 //! Bearer tokens from a registry's token server (Docker's token authentication and its OAuth2 form).
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Method, Url};
@@ -23,7 +24,10 @@ const CLIENT: &str = "layerwright";
 
 /// Tokens by what they are good for.
 #[derive(Default)]
-pub(super) struct Tokens(HashMap<Key, Kept>);
+pub(super) struct Tokens(Mutex<HashMap<Key, Slot>>);
+
+/// The token for a key, which is asked for by one at a time.
+type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
 
 type Key = (String, Option<String>, Vec<String>);
 
@@ -36,7 +40,7 @@ struct Kept {
 impl Tokens {
     /// A token for `scopes`, kept or new. `registry` is where the challenge came from.
     pub(super) async fn get(
-        &mut self,
+        &self,
         transport: &Transport,
         registry: &Origin,
         bearer: &Bearer,
@@ -44,18 +48,24 @@ impl Tokens {
         credential: &Credential,
     ) -> Result<Secret, Cause> {
         let key = (bearer.realm.clone(), bearer.service.clone(), scopes.to_vec());
-        if let Some(kept) = self.0.get(&key).filter(|kept| kept.credential == *credential && kept.until > Instant::now()) {
+        let slot = Arc::clone(self.slots().entry(key).or_default());
+        let mut slot = slot.lock().await;
+        if let Some(kept) = slot.as_ref().filter(|kept| kept.credential == *credential && kept.until > Instant::now()) {
             return Ok(kept.token.clone());
         }
         let (token, lifetime) = fetch(transport, registry, bearer, scopes, credential).await?;
         let until = Instant::now() + lifetime.saturating_sub(EARLY);
-        self.0.insert(key, Kept { credential: credential.clone(), token: token.clone(), until });
+        *slot = Some(Kept { credential: credential.clone(), token: token.clone(), until });
         Ok(token)
     }
 
     /// Drops all tokens, because one was refused.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    pub(super) fn clear(&self) {
+        self.slots().clear();
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

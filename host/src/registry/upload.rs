@@ -76,7 +76,7 @@ impl Endpoint {
 
     /// Gives an upload up. Registries that do not know how forget it by themselves.
     pub(super) async fn abort_upload(&self, session: Session) {
-        let _ = self.send(&Request::new(Method::DELETE, session.location)).await;
+        let _ = self.send(&Request::new(Method::DELETE, session.location).unasked()).await;
     }
 
     /// Uploads a blob through a session; a session that is lost is replaced.
