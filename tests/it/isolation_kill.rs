@@ -23,7 +23,7 @@ impl Random {
 }
 
 /// What runs on this machine with a word in its command line.
-fn running(word: &str) -> Vec<String> {
+pub fn running(word: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").expect("/proc is readable");
     let read = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).ok();
     let lines = entries.flatten().filter_map(read).map(|line| String::from_utf8_lossy(&line).replace('\0', " "));

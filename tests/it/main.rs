@@ -51,6 +51,7 @@ mod isolation_differential;
 mod isolation_in_place;
 mod isolation_in_place_flags;
 mod isolation_kill;
+mod isolation_lent;
 mod isolation_oddities;
 mod isolation_reproducible;
 mod isolation_rootless;

@@ -20,7 +20,7 @@ use crate::rootfs::overlay::OverlayRootFs;
 use crate::rootfs::owner;
 use crate::rootfs::store::TemporaryDirectory;
 use crate::rootfs::tree::{Last, resolve};
-use crate::sandbox::{MountKind, SandboxMount};
+use crate::sandbox::{Lending, MountKind, SandboxMount};
 
 /// The build argument that sets the caches of some builds apart.
 const CACHE_NAMESPACE_ARGUMENT: &str = "BUILDKIT_CACHE_MOUNT_NS";
@@ -32,8 +32,8 @@ pub struct Mounts {
     pub list: Vec<SandboxMount>,
     /// Variables with secrets in them.
     pub env: Vec<(String, String)>,
-    /// What was put into the root filesystem and holds a secret, relative to it.
-    pub lent: Vec<PathBuf>,
+    /// What was put into the root filesystem and is taken back.
+    pub lent: Vec<Lending>,
     // Dropped after the process has ended: what is mounted goes before what it is mounted on.
     agents: Vec<Forwarded>,
     overlays: Vec<OverlayRootFs>,

@@ -15,7 +15,7 @@ use crate::rootfs::disk::Disk;
 use crate::rootfs::layered::Layered;
 use crate::rootfs::store::LayerSource;
 use crate::rootfs::unpacked::{Furniture, Lent, Loan, UnpackedRootFs};
-use crate::sandbox::{self, MountKind};
+use crate::sandbox::{self, Lending, MountKind};
 
 /// What the machine is called in `/etc/hosts`, beside localhost.
 const HOSTNAME: &str = "layerwright";
@@ -46,7 +46,7 @@ pub fn carry_out(
                     .map(|mount| Ok((mount.target, loan(mount.kind)?)))
                     .collect::<Result<_, Failure>>()?;
                 let lent = Lent::new(Disk::new(tree.root().try_clone()?), loans)?;
-                mounts.lent = lent.files();
+                mounts.lent = lent.all().map(|(path, inode, home)| Lending { path, inode, home }).collect();
                 let ran = exec::run(task, exec, tree.path(), &mounts, step, shared);
                 let returned = lent.take_back();
                 ran?;

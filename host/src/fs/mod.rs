@@ -175,6 +175,17 @@ impl Root {
         open().at("open", path)
     }
 
+    /// Something of any kind, a link too, as itself: to ask about it whatever becomes of its name, not to read it.
+    pub fn handle(&self, path: impl AsRef<Path>) -> Result<File> {
+        let path = path.as_ref();
+        let open = || {
+            let place = self.place(path)?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            Ok::<_, io::Error>(File::from(rustix::fs::openat(place.dir(), place.name(), flags, Mode::empty())?))
+        };
+        open().at("open", path)
+    }
+
     /// Opens a regular file for reading, links followed within the root.
     pub fn open_file_follow(&self, path: impl AsRef<Path>) -> Result<File> {
         let path = path.as_ref();

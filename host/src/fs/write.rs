@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::At as _;
@@ -185,6 +185,29 @@ impl Root {
             Ok::<_, io::Error>(rustix::fs::renameat(old.dir(), old.name(), new.dir(), new.name())?)
         };
         let done = rename().at("rename", from.as_ref());
+        self.forget();
+        done
+    }
+
+    /// Renames something of the host's into the tree. `from` is trusted and may contain links; both lie on one filesystem.
+    pub fn move_in(&self, from: &Path, to: impl AsRef<Path>) -> Result<()> {
+        let rename = || {
+            let place = self.new_place(to.as_ref())?;
+            Ok::<_, io::Error>(rustix::fs::renameat(CWD, from, place.dir(), place.name())?)
+        };
+        rename().at("move into the tree", from)
+    }
+
+    /// Renames something of the tree to a path of the host's, which is trusted and may contain links; both lie on one filesystem.
+    pub fn move_out(&self, from: impl AsRef<Path>, to: &Path) -> Result<()> {
+        let rename = || {
+            let place = self.new_place(from.as_ref())?;
+            if let Some(guard) = &self.guard {
+                guard.check_below(place.dir(), place.name())?;
+            }
+            Ok::<_, io::Error>(rustix::fs::renameat(place.dir(), place.name(), CWD, to)?)
+        };
+        let done = rename().at("move out of the tree", from.as_ref());
         self.forget();
         done
     }

@@ -66,6 +66,12 @@ pub enum TreeError {
         /// What it is.
         found: Kind,
     },
+    /// What a command was lent has been given another place or another name by it.
+    #[error("the command moved or linked what it was lent at {}, which would come into its layer", Shown(path))]
+    Kept {
+        /// Where it was lent, from the root on.
+        path: PathBuf,
+    },
     /// Nothing there where something was a moment ago, or the wrong thing.
     #[error("{} is not there, or not {wanted}", Shown(path))]
     Missing {

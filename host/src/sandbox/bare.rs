@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,10 +20,10 @@ use super::init::{self, Order};
 use super::namespaces::Namespaces;
 use super::output::Stream;
 use super::report::{self, Context, Failure, Report};
-use super::spec::{Network, RunSpec};
+use super::spec::{Lending, Network, RunSpec};
 use super::sys::{self, Forked};
-use super::{Executor, ExitStatus, beneath, users};
-use crate::fs::Root;
+use super::{Executor, ExitStatus, users};
+use crate::fs::{self, Root};
 
 /// Between two looks at who is still there.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -114,20 +113,33 @@ pub(super) fn run(control: &mut UnixStream, order: &Order) -> Result<ExitCode, F
     };
     let ended = follow(control, command);
     end_all();
-    take_away(spec);
+    take_back(spec);
     if let Some((code, signal)) = ended.doing(|| "wait for the command".to_owned())? {
         report::send(control, &Report::Exit { code, signal }).doing(|| "report".to_owned())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Removes what the command was lent. Whoever lent it does so too, unless he was killed.
-fn take_away(spec: &RunSpec) {
-    if let Ok(root) = Root::open(&spec.rootfs) {
-        for path in &spec.lent {
-            let _ = beneath::remove_file(root.as_fd(), path);
-        }
+/// Takes back what the command was lent, which its builder may not live to do.
+fn take_back(spec: &RunSpec) {
+    let Ok(root) = Root::open(&spec.rootfs) else { return };
+    for lending in spec.lent.iter().rev() {
+        // What cannot be taken back here is left to the builder, who can say so.
+        drop(take_back_one(&root, lending));
     }
+}
+
+fn take_back_one(root: &Root, Lending { path, inode, home }: &Lending) -> Result<(), fs::Error> {
+    if root.stat(path)?.is_none_or(|found| (found.dev, found.ino) != *inode) {
+        return Ok(());
+    }
+    let parent = Path::new("/").join(path.parent().unwrap_or(path));
+    let before = root.stat(&parent)?;
+    match home {
+        Some(home) => root.move_out(path, home)?,
+        None => root.remove(path)?,
+    }
+    before.map_or(Ok(()), |before| root.set_times(&parent, before.mtime))
 }
 
 fn enter(spec: &RunSpec, stdin: std::os::fd::OwnedFd) -> Result<users::Identity, Failure> {

@@ -189,15 +189,6 @@ pub(super) fn remove_stub(root: BorrowedFd<'_>, stub: &Path) -> Result<()> {
     restore_times(here.as_fd(), &before)
 }
 
-/// Removes a file by a path without links relative to `root`, and no other file by a link that has taken the place of one of its directories.
-pub(super) fn remove_file(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    let path = path.strip_prefix("/").unwrap_or(path);
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(());
-    };
-    unlinkat(directory(root, parent)?, name, AtFlags::empty())
-}
-
 /// By a path without links.
 fn directory(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
     let flags = HANDLE | OFlags::DIRECTORY;

@@ -39,7 +39,7 @@ pub use limits::{GroupLimits, ProcessLimit};
 pub use mounts::{hosts, resolv_conf};
 pub use namespaces::Namespaces;
 pub use output::{Stream, split_lines};
-pub use spec::{MountKind, Network, RunSpec, SandboxMount};
+pub use spec::{Lending, MountKind, Network, RunSpec, SandboxMount};
 
 use std::path::PathBuf;
 

@@ -49,8 +49,19 @@ pub struct RunSpec {
     pub group_limits: GroupLimits,
     /// Further groups of the command.
     pub additional_gids: Vec<u32>,
-    /// Where nothing is mounted: files of the root filesystem that go away with the command, also when the builder is gone by then.
-    pub lent: Vec<PathBuf>,
+    /// Where nothing is mounted: what goes away with the command, also when the builder is gone by then.
+    pub lent: Vec<Lending>,
+}
+
+/// Something that was put into the root filesystem for as long as a command runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lending {
+    /// Where it was put, relative to the root filesystem.
+    pub path: PathBuf,
+    /// Its device and inode: what else stands there afterwards is the command's.
+    pub inode: (u64, u64),
+    /// The builder's path that it goes back to; without one it is removed.
+    pub home: Option<PathBuf>,
 }
 
 impl RunSpec {

@@ -2,15 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-
-use crate::fs::{Attributes, Kind, Root};
+use crate::fs::{Attributes, Kind, Root, set_attributes};
 use crate::rootfs::disk::Disk;
-use crate::rootfs::tree::{Content, Last, Result, Tree, TreeError, make_dirs, resolve};
+use crate::rootfs::tree::{Last, Result, Tree, TreeError, make_dirs, resolve};
 
 /// Added to the name of what has to make room.
 const ASIDE: &str = ".layerwright-aside";
@@ -48,8 +47,12 @@ pub struct Lent {
 struct Placed {
     path: PathBuf,
     held: Held,
-    is_file: bool,
-    source: Option<PathBuf>,
+    /// What was put there, wherever it is by now; none where that failed.
+    handle: Option<File>,
+    is_secret: bool,
+    /// Where it goes back to.
+    home: Option<PathBuf>,
+    /// What was there before is called so meanwhile.
     aside: Option<OsString>,
 }
 
@@ -91,39 +94,42 @@ impl Lent {
         if let Some(aside) = &aside {
             self.disk.root().rename(&path, path.with_file_name(aside))?;
         }
-        let mut placed = Placed { path: path.clone(), held, is_file: matches!(loan, Loan::File { .. }), source: None, aside };
-        let done = match loan {
-            Loan::File { content, owner, mode } => {
-                let attributes = Attributes { owner: Some(owner), mode: Some(mode), ..Attributes::default() };
-                self.disk.put_file(&path, &attributes, Content::Bytes(&content))
-            }
-            Loan::Directory => self.disk.make_dir(&path, &Attributes { mode: Some(0o755), ..Attributes::default() }),
-            Loan::Moved(source) => {
-                let to = self.disk.root().path().join(&path);
-                if let Some(first) = self.loans.iter().find(|placed| placed.source.as_ref() == Some(&source)) {
-                    // One directory by two names.
-                    let first = Path::new("/").join(&first.path);
-                    self.loans.push(placed);
-                    return self.disk.symlink(&path, first.as_os_str(), &Attributes::default());
-                }
-                match std::fs::rename(&source, &to) {
-                    // The builder's files are the process's files: it can be shown where the other filesystem is.
-                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices && self.disk.root().path() == Path::new("/") => {
-                        self.disk.symlink(&path, source.as_os_str(), &Attributes::default())
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                        placed.source = Some(source.clone());
-                        move_to(&source, &to)
-                    }
-                    done => {
-                        placed.source = Some(source.clone());
-                        done.map_err(|error| TreeError::Io { action: "move", path: source, source: error })
-                    }
-                }
-            }
-        };
+        let mut placed = Placed { path, held, handle: None, is_secret: matches!(loan, Loan::File { .. }), home: None, aside };
+        let done = self.put(&mut placed, loan);
         self.loans.push(placed);
         done
+    }
+
+    fn put(&mut self, placed: &mut Placed, loan: Loan) -> Result<()> {
+        let path = placed.path.clone();
+        let link = |disk: &mut Disk, to: &Path| disk.symlink(&path, to.as_os_str(), &Attributes::default());
+        match loan {
+            Loan::File { content, owner, mode } => {
+                let failed = |source| TreeError::Io { action: "write", path: path.clone(), source };
+                let mut file = self.disk.root().create_file(&path, 0o600)?;
+                let attributes = Attributes { owner: Some(owner), mode: Some(mode), ..Attributes::default() };
+                file.write_all(&content).and_then(|()| set_attributes(&file, &attributes)).map_err(failed)?;
+                placed.handle = Some(file);
+                return Ok(());
+            }
+            Loan::Directory => self.disk.make_dir(&path, &Attributes { mode: Some(0o755), ..Attributes::default() })?,
+            Loan::Moved(source) => match self.loans.iter().find(|first| first.home.as_ref() == Some(&source)) {
+                // One directory by two names.
+                Some(first) => link(&mut self.disk, &Path::new("/").join(&first.path))?,
+                None => match self.disk.root().move_in(&source, &path) {
+                    // The builder's files are the process's files: it can be shown where the other filesystem is.
+                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices && self.disk.root().path() == Path::new("/") => {
+                        link(&mut self.disk, &source)?;
+                    }
+                    done => {
+                        done?;
+                        placed.home = Some(source);
+                    }
+                },
+            },
+        }
+        placed.handle = Some(self.disk.root().handle(&path)?);
+        Ok(())
     }
 
     fn make_parents(&mut self, path: &Path) -> Result<()> {
@@ -150,9 +156,12 @@ impl Lent {
         Ok(Held { parent, name: path.file_name().unwrap_or_default().to_owned() })
     }
 
-    /// The files that were made for the loans, relative to the tree.
-    pub fn files(&self) -> Vec<PathBuf> {
-        self.loans.iter().filter(|placed| placed.is_file).map(|placed| placed.path.clone()).collect()
+    /// For each loan where it is, relative to the tree, its device and inode, and where it goes back to; nowhere where it is removed.
+    pub fn all(&self) -> impl Iterator<Item = (PathBuf, (u64, u64), Option<PathBuf>)> {
+        self.loans.iter().filter_map(|placed| {
+            let handle = placed.handle.as_ref()?.metadata().ok()?;
+            Some((placed.path.clone(), (handle.dev(), handle.ino()), placed.home.clone()))
+        })
     }
 
     /// Takes everything away again, and gives room back to what was there.
@@ -178,16 +187,7 @@ impl Placed {
         let mut disk = Disk::new(self.held.parent.try_clone()?);
         let name = Path::new(&self.held.name);
         disk.keep_time_of_parent(name)?;
-        if let Some(source) = &self.source {
-            match self.held.move_to(source) {
-                // Somebody who mounts his has made another one meanwhile: the later one is as good as the earlier one. Or the process has
-                // removed its own.
-                Err(TreeError::Io { source, .. })
-                    if matches!(source.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {}
-                done => done?,
-            }
-        }
-        disk.remove(name)?;
+        let kept = self.take_away(&mut disk, name)?;
         if let Some(aside) = &self.aside {
             match disk.root().rename(aside, name) {
                 // The process has removed the directory that both were in.
@@ -195,7 +195,42 @@ impl Placed {
                 done => done?,
             }
         }
-        disk.settle()
+        disk.settle()?;
+        if kept { Err(TreeError::Kept { path: Path::new("/").join(&self.path) }) } else { Ok(()) }
+    }
+
+    /// Whether the process has given what it was lent another place or name.
+    fn take_away(&self, disk: &mut Disk, name: &Path) -> Result<bool> {
+        let Some(handle) = &self.handle else { return Ok(false) };
+        let failed = |action| move |source| TreeError::Io { action, path: self.path.clone(), source };
+        let now = handle.metadata().map_err(failed("stat"))?;
+        let inode = (now.dev(), now.ino());
+        let kept = match disk.root().stat(name)? {
+            Some(found) if (found.dev, found.ino) == inode => {
+                match &self.home {
+                    Some(home) => give_back(disk, name, home)?,
+                    None => disk.remove(name)?,
+                }
+                self.is_secret && now.nlink() > 1
+            }
+            // What else is there is the process's own.
+            _ => {
+                let home = self.home.as_ref().and_then(|home| home.symlink_metadata().ok());
+                now.nlink() > 0 && home.is_none_or(|home| (home.dev(), home.ino()) != inode)
+            }
+        };
+        if kept && self.is_secret {
+            handle.set_len(0).map_err(failed("empty"))?;
+        }
+        Ok(kept)
+    }
+}
+
+fn give_back(disk: &mut Disk, name: &Path, home: &Path) -> Result<()> {
+    match disk.root().move_out(name, home) {
+        // Somebody who mounts his has made another one meanwhile: the later one is as good as the earlier one.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => disk.remove(name),
+        done => Ok(done?),
     }
 }
 
@@ -210,18 +245,6 @@ impl Held {
         disk.remove(Path::new(&self.name))?;
         disk.settle()
     }
-
-    /// As [`move_to`], from here.
-    fn move_to(&self, to: &Path) -> Result<()> {
-        let failed = |action| move |source: io::Error| TreeError::Io { action, path: PathBuf::from(&self.name), source };
-        match rustix::fs::renameat(&self.parent, &self.name, rustix::fs::CWD, to) {
-            Err(Errno::XDEV) if self.parent.stat(&self.name)?.is_some_and(|found| found.kind == Kind::File) => {
-                copy(self.parent.open_file(&self.name)?, to).map_err(failed("copy"))?;
-                Ok(self.parent.remove(&self.name)?)
-            }
-            done => done.map_err(|error| failed("move")(error.into())),
-        }
-    }
 }
 
 impl Drop for Lent {
@@ -229,27 +252,6 @@ impl Drop for Lent {
         // Whoever cares has called `take_back`.
         let _ = self.undo();
     }
-}
-
-/// Renames, which keeps everything as it is; where the two lie on different filesystems it cannot be done.
-fn move_to(from: &Path, to: &Path) -> Result<()> {
-    let failed = |action| move |source: io::Error| TreeError::Io { action, path: from.to_owned(), source };
-    match std::fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            // Files alone; a directory would have to be copied with all its owners.
-            let source = File::open(from).map_err(failed("open"))?;
-            if !source.metadata().is_ok_and(|found| found.is_file()) {
-                return Err(failed("move (the store has to lie on the filesystem of the tree)")(error));
-            }
-            copy(source, to).map_err(failed("copy"))?;
-            std::fs::remove_file(from).map_err(failed("remove"))
-        }
-        done => done.map_err(failed("move")),
-    }
-}
-
-fn copy(mut source: File, to: &Path) -> io::Result<()> {
-    io::copy(&mut source, &mut File::create_new(to)?).map(drop)
 }
 
 #[cfg(test)]
@@ -351,6 +353,63 @@ mod tests {
             }
             std::fs::remove_file(tree.join("p")).unwrap();
             std::fs::remove_dir_all(tree.join("gone")).unwrap();
+        }
+    }
+
+    /// Adversarial 51: what the command puts on the way to a loan leads nobody astray.
+    #[test]
+    fn what_is_moved_away_is_told_and_nothing_outside_is_touched() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for loan in ["secret", "cache", "directory"] {
+            for change in ["replaced", "moved", "linked", "removed", "the way leads out"] {
+                let dir = tempfile::tempdir().unwrap();
+                let (tree, cache, outside) = (dir.path().join("tree"), dir.path().join("cache"), dir.path().join("outside"));
+                for path in [tree.join("kept"), cache.clone(), outside.join("x")] {
+                    std::fs::create_dir_all(path).unwrap();
+                }
+                std::fs::write(outside.join("x/precious"), "").unwrap();
+                let what = match loan {
+                    "secret" => Loan::File { content: b"secret".to_vec(), owner: (0, 0), mode: 0o400 },
+                    "cache" => Loan::Moved(cache.clone()),
+                    _ => Loan::Directory,
+                };
+                let lent = Lent::new(Disk::new(Root::open(&tree).unwrap()), vec![("/way/x".to_owned(), what)]).unwrap();
+                let at = tree.join("way/x");
+                let is_kept = match change {
+                    "replaced" => {
+                        std::fs::rename(&at, tree.join("way/y")).unwrap();
+                        std::fs::write(&at, "the command's").unwrap();
+                        true
+                    }
+                    "moved" => {
+                        std::fs::rename(tree.join("way"), tree.join("kept/way")).unwrap();
+                        false
+                    }
+                    "linked" if loan == "secret" => {
+                        std::fs::hard_link(&at, tree.join("kept/link")).unwrap();
+                        true
+                    }
+                    "removed" if loan == "secret" => {
+                        std::fs::remove_file(&at).unwrap();
+                        false
+                    }
+                    "the way leads out" => {
+                        std::fs::rename(tree.join("way"), tree.join("kept/way")).unwrap();
+                        std::os::unix::fs::symlink(&outside, tree.join("way")).unwrap();
+                        false
+                    }
+                    _ => false,
+                };
+                let taken = lent.take_back();
+                assert_eq!(matches!(taken, Err(TreeError::Kept { .. })), is_kept, "{loan} {change}: {taken:?}");
+                assert!(outside.join("x/precious").exists(), "{loan} {change}");
+                let grep = std::process::Command::new("grep").arg("-rq").arg("secret").arg(&tree).status().unwrap();
+                assert!(!grep.success(), "{loan} {change}: nothing has the secret");
+                assert_eq!(change == "replaced", at.is_file(), "{loan} {change}: what is the command's stays");
+                assert_eq!(cache.exists(), loan != "cache" || !is_kept, "{loan} {change}");
+            }
         }
     }
 }
