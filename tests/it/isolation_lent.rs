@@ -27,7 +27,7 @@ fn a_link_on_the_way_to_a_loan_leads_nowhere() {
             let what = format!("{isolation}, {mount}");
             let astray = format!("FROM base\nRUN --mount={mount} mv /d /e && ln -s {} /d\n", way_out.display());
             let layer = place.image(&astray, &["--secret", &secret]).layer(1);
-            assert!(layer.contains_key(Path::new("e")) && !layer.contains_key(Path::new("e/x")), "{what}: {:?}", layer.keys());
+            assert!(layer.contains_key("e") && !layer.contains_key("e/x"), "{what}: {:?}", layer.keys());
             assert_eq!(fs::read(outside.join("x/canary")).ok().as_deref(), Some(&b"canary"[..]), "{what}");
             assert_eq!(fs::read_dir(&outside).expect("readable").count(), 1, "{what}");
             let output = place.output(&format!("FROM base\nRUN --mount={mount} mv /d/x /d/y\n"), &["--secret", &secret]);
