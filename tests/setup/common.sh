@@ -31,7 +31,8 @@ debian_packages() {
 need() {
   local pair missing=()
   for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+    # Not `command -v`, to which `time` is a word of the shell's own.
+    type -P "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
   done
   [ ${#missing[@]} = 0 ] || debian_packages "${missing[@]}"
 }
