@@ -189,9 +189,10 @@ impl Store {
 }
 
 impl Session {
-    /// A path at which nothing is yet.
+    /// A path at which nothing is yet. By the name ext4 finds the block group to begin in (see [`spread`]), so no name comes twice.
     fn fresh(&self) -> PathBuf {
-        self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("{n}-{:08x}", RandomState::new().hash_one(n) & 0xffff_ffff))
     }
 
     fn start(store: &Path) -> Result<Self> {

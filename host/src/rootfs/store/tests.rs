@@ -59,6 +59,13 @@ fn blobs_appear_when_they_are_whole_and_right() {
     assert_eq!(std::fs::read_dir(&store.session.path).unwrap().count(), 2, "only the lock, and the names of what is used");
 }
 
+/// Where all have the same names ext4 puts all into one block group.
+#[test]
+fn no_name_for_work_comes_twice() {
+    let name = |(_dir, store): (tempfile::TempDir, Store)| store.temporary_directory().unwrap().path().file_name().unwrap().to_owned();
+    assert_ne!(name(store()), name(store()));
+}
+
 #[test]
 fn a_layer_is_unpacked_once() {
     let (_dir, store) = store();
