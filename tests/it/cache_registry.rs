@@ -7,24 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::cache::{CACHED, hits, tags};
+use crate::support::cache::{CACHED, TEN, hits, tags};
 use crate::support::proxy::{Fault, Passed, Proxy, rounds};
 use crate::support::{Image, Registry, TestEnv, digest_of, run, unique};
 
 const BUSYBOX: &str = "FROM {registry}/base/busybox:latest\n";
-
-/// Ten instructions beside the FROM, of which seven make layers.
-const TEN: &str = "COPY one /one
-RUN cat /one > /two
-ENV A=1
-WORKDIR /srv
-COPY two dir/
-RUN echo $A > /srv/three
-LABEL a=b
-RUN echo four > /four
-COPY --chown=1:1 three /five
-CMD [\"true\"]
-";
 
 fn place() -> TestEnv {
     let env = TestEnv::new();

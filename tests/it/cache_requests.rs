@@ -5,24 +5,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::cache::{CACHED, hits};
+use crate::support::cache::{CACHED, TEN, hits};
 use crate::support::daemon::Daemon;
 use crate::support::proxy::{Fault, Passed, Proxy, rounds};
 use crate::support::token::{self, Leave};
 use crate::support::{Build, Registry, TestEnv, unique};
-
-/// Ten instructions beside the FROM, of which seven make layers.
-const TEN: &str = "COPY one /one
-RUN cat /one > /two
-ENV A=1
-WORKDIR /srv
-COPY two dir/
-RUN echo $A > /srv/three
-LABEL a=b
-RUN echo four > /four
-COPY --chown=1:1 three /five
-CMD [\"true\"]
-";
 
 const PASSWORD: &str = "c0unted-passw0rd";
 

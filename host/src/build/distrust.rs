@@ -1,6 +1,5 @@
 //! Records of the cache that turn out to be no good when their layers are needed.
 
-use std::error::Error;
 use std::io;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use super::error::BuildError;
 use crate::cache::{Hit, verified};
 use crate::image::LayerContent;
 use crate::layer::entries::{Limits, ReadError, for_each_entry};
+use crate::progress::reasons;
 use crate::registry::Cause;
 
 /// Finds out whether records of the cache are why a build or its output failed. Those that are have been said then and are not used any
@@ -18,8 +18,8 @@ use crate::registry::Cause;
 pub async fn distrust(deps: &Deps, error: &BuildError) -> bool {
     let Some(cache) = &deps.cache else { return false };
     let said = match error {
-        BuildError::Step(step) if step.exit_code.is_none() => words(&**step),
-        BuildError::Other { .. } => words(error),
+        BuildError::Step(step) if step.exit_code.is_none() => reasons(&**step),
+        BuildError::Other { .. } => reasons(error),
         _ => return false,
     };
     // Errors name the layer or its blob; what a registry refuses to take, for instance, is no fault of the layer.
@@ -43,18 +43,6 @@ pub async fn distrust(deps: &Deps, error: &BuildError) -> bool {
         cache.doubt();
     }
     any
-}
-
-/// An error and all its reasons.
-fn words(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push('\n');
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn lost(hit: &Hit) -> String {

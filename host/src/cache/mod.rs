@@ -27,7 +27,7 @@ pub use registry::RegistryStore;
 
 use crate::image::{BlobSource, Layer, LayerContent, LayoutError};
 use crate::oci::{Descriptor, DiffId, Digest, Manifest};
-use crate::progress::{Level, Reporter};
+use crate::progress::{Level, Reporter, reasons};
 use crate::registry::{PushBlob, PushContent, RegistryError};
 use record::{EMPTY_LAYER, RECORD_LIMIT};
 
@@ -183,7 +183,7 @@ impl Cache {
         answer.unwrap_or_else(|error| {
             if !self.deaf.swap(true, Ordering::Relaxed) {
                 let place = self.store.place();
-                self.warn(&format!("the cache {place} cannot be read, so the build goes on without it: {}", told(&error)));
+                self.warn(&format!("the cache {place} cannot be read, so the build goes on without it: {}", reasons(&error)));
             }
             None
         })
@@ -292,7 +292,8 @@ impl Cache {
                     && !mute.swap(true, Ordering::Relaxed)
                 {
                     let place = store.place();
-                    reporter.log(Level::Warning, &format!("the cache {place} takes nothing, so nothing is kept there: {}", told(&error)));
+                    reporter
+                        .log(Level::Warning, &format!("the cache {place} takes nothing, so nothing is kept there: {}", reasons(&error)));
                 }
             }
         });
@@ -316,18 +317,6 @@ impl Cache {
     fn warn(&self, message: &str) {
         self.reporter.log(Level::Warning, message);
     }
-}
-
-/// An error and its reasons, in one line.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn layer_of(record: &Record) -> (Digest, DiffId) {

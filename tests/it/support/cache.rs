@@ -6,6 +6,19 @@ use serde_json::Value;
 
 use super::{Finished, run};
 
+/// Ten instructions beside the FROM, of which seven make layers.
+pub const TEN: &str = "COPY one /one
+RUN cat /one > /two
+ENV A=1
+WORKDIR /srv
+COPY two dir/
+RUN echo $A > /srv/three
+LABEL a=b
+RUN echo four > /four
+COPY --chown=1:1 three /five
+CMD [\"true\"]
+";
+
 /// The flags that keep every layer; where they are kept is said beside them.
 pub const CACHED: [&str; 2] = ["--cache", "--cache-copy-layers"];
 
