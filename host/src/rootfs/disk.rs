@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::tree::{Content, Look, Node, ReadTree, Result, Stamp, Tree, TreeError, belongs_in_image};
 use crate::context::{IgnoreFile, Verdict};
 use crate::fs::{self, Attributes, DirEntry, Kind, Metadata, Root, Time, Xattrs};
+use crate::layer::entries::LONGEST_NAME;
 
 const BUFFER: usize = 128 << 10;
 /// Of a file that is about to take another one's place; added to its name.
 const PARTED: &str = ".layerwright-part";
-/// In bytes.
-const LONGEST_NAME: usize = 255;
 
 /// A directory, all of it or what an ignore file leaves of it.
 #[derive(Debug)]

@@ -8,13 +8,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::fs::{Attributes, Kind, Root, set_attributes};
+use crate::layer::entries::LONGEST_NAME;
 use crate::rootfs::disk::Disk;
 use crate::rootfs::tree::{Last, Result, Tree, TreeError, make_dirs, resolve};
 
 /// Added to the name of what has to make room.
 const ASIDE: &str = ".layerwright-aside";
-/// In bytes.
-const LONGEST_NAME: usize = 255;
 
 /// Something to be lent to a process.
 #[derive(Debug)]
